@@ -20,7 +20,7 @@ from residuum.evaluation.known import count_conflicts
 from residuum.evaluation.unseen import Unseen, read_unseen
 from residuum.records.evaluation import headline
 from residuum.reporting.page import write_report
-from residuum.reporting.shared_pictures import SharedPictures, read_answers
+from residuum.reporting.shared_pictures import Answers, SharedPictures, read_answers
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training.run import train
 
@@ -140,6 +140,19 @@ def test_cleaned_data_are_compared_on_the_pictures_that_all_have(three: dict[str
     assert said in page.split("By the labels of B")[-1]
     chance = page.split("By the labels of B")[-1].split("p = ")[1].split(")")[0]
     assert float(chance) == pytest.approx(p, rel=0.06)
+
+
+def test_pictures_that_the_weights_had_learnt_before_compare_nothing() -> None:
+    one = Answers([b"a", b"b", b"c", b"b"], ["x", "x", "y", "y"], ["x", "y", "y", "x"])
+    other = Answers([b"c", b"b", b"d"], ["y", "y", "x"], ["x", "y", "x"], frozenset([b"c"]))
+    assert SharedPictures([one, one]).lacks_some() is False
+    assert sorted(SharedPictures([one, other._replace(before=frozenset())]).pictures) == [b"b", b"c"]
+    shared = SharedPictures([one, other])
+    assert (sorted(shared.pictures), shared.lacks_some()) == ([b"b"], True)
+    assert shared.right(0, 0) == [False, False]  # two copies under two classes, each by its own answer
+    assert shared.right(0, 1) == [True]  # of copies the first counts
+    assert shared.right(1, 0) == [False, True]
+    assert shared.accuracy(1, 0).value == 0.5
 
 
 def test_runs_judged_on_the_same_new_pictures_stand_side_by_side(three: dict[str, Path], tmp_path: Path) -> None:

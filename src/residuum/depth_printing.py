@@ -52,6 +52,8 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     if now is not None and then is not None:
         again = f", {found.repaired.mean_ap:.2%} repaired" if found.repaired and found.repaired.mean_ap else ""
         print(f"mean AP  {then:.2%} before, {now:.2%} after{again}: mean average precision over the labels")
+    if found.repaired and not found.repaired.kept:
+        print("kept     the unrepaired net: training on made it worse on these pictures")
     print(f"shown    {found.protocol}")
     for said in noted(found):
         print(said)

@@ -170,7 +170,7 @@ class TrimSettings(OfTable, InPrecision):
     max_drop: Annotated[float | None, Range(0.0, 100.0)] = None
     """Take as many blocks as cost at most this many points of validation accuracy."""
     speedup: Annotated[float | None, Range(1.0, 1000.0)] = None
-    """Take as few blocks as make the net this many times faster, as measured."""
+    """Take as few blocks as make the net this many times faster, as measured in batches of 32."""
     repair: Annotated[int, Range(0, 10_000)] = 0
     """Epochs of training after the cut, on the training pictures."""
     random: Annotated[int, Range(0, 1000)] = 5

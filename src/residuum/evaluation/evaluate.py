@@ -21,9 +21,11 @@ from residuum.data.labels import CALLED, Labels, is_right, is_several
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.evaluation.known import (
+    BEFORE,
     Digests,
     are_among,
     digests_of,
+    learnt_by,
     read_known,
     rows_among,
     with_pictures_kept_aside,
@@ -158,7 +160,7 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     columns = ColumnNames.told(settings)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
-    known = {} if opened.same else read_known(classifier.file.parent)
+    known = read_known(classifier.file.parent)
     opened = with_pictures_kept_aside(opened, known)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
     seen = _count_seen(opened, split, name, known)
@@ -173,7 +175,7 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
         "fingerprint": opened.fingerprint,
         "same_data_as_training": opened.same,
     }
-    folds = _out_of_fold(opened, known["train"], split, settings) if seen and known else None
+    folds = _out_of_fold(opened, known, split, settings) if known and not opened.same else None
     beside += [((classifier.name,), folds)] if folds else []
     found = DataEvaluation(
         **structs.asdict(structs.replace(first[1], seen=seen)),
@@ -198,10 +200,13 @@ def refuse_calling(settings: EvaluateSettings, *, several: bool) -> None:
 
 
 def _count_seen(opened: NetWithData, split: Split, name: str, known: Mapping[str, Digests]) -> int:
-    """Return how many pictures of a split were trained on; of the split trained on itself 0, as its name says it."""
-    if not opened.same:
-        return int(are_among(digests_of(split.pictures), known["train"]).sum()) if known else 0
-    return 0 if name == "train" else count_seen(split.pictures, opened.training.pictures)
+    """Return how many pictures of a split were trained on, also before with the weights that training started from; of
+    the split trained on itself 0, as its name says it."""
+    if opened.same and name == "train":
+        return 0
+    if known:
+        return int(are_among(digests_of(split.pictures), learnt_by(known)).sum())
+    return count_seen(split.pictures, opened.training.pictures) if opened.same else 0
 
 
 def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> str:
@@ -210,19 +215,24 @@ def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> st
     return ALL if name == "train" and settings.split is None and seen < images else name
 
 
-def _out_of_fold(opened: NetWithData, trained: Digests, split: Split, settings: EvaluateSettings) -> Evaluation | None:
+def _out_of_fold(
+    opened: NetWithData, known: Mapping[str, Digests], split: Split, settings: EvaluateSettings
+) -> Evaluation | None:
     """Judge what a net that had not seen them answered, in training, to those of the run's training pictures that are
-    in the split, by the labels that they have now; None where that was not kept."""
-    classifier = opened.classifier
+    in the split, by the labels that they have now; None where there are none, or that was not kept."""
+    classifier, trained = opened.classifier, known["train"]
     path = classifier.file.parent / runs.OUT_OF_FOLD
     unseen = read_unseen(path) if path.exists() and not settings.with_ else None
     if unseen is None or len(unseen.about.names) != len(trained) or unseen.about.classes != classifier.classes:
         return None
     asked = digests_of(split.pictures)
     is_known = are_among(asked, trained)
+    if not is_known.any():
+        return None
     answers = unseen.probabilities[rows_among(asked[is_known], trained)]
+    before = int(are_among(asked[is_known], known.get(BEFORE)).sum())
     how: dict[str, Any] = {"split": OUT_OF_FOLD, "protocol": unseen.about.protocol, "call_from": settings.call_from}
-    return judge(answers, split.labels[is_known], classifier.classes, **how)
+    return structs.replace(judge(answers, split.labels[is_known], classifier.classes, **how), seen=before)
 
 
 def _keep(run: Path, model: str, found: DataEvaluation, settings: EvaluateSettings) -> None:

@@ -27,6 +27,9 @@ BYTES = 16
 
 Digests = NDArray[np.bytes_]
 """(N,), of a split's pictures in their order."""
+NONE: Digests = np.zeros(0, f"S{BYTES}")
+BEFORE = "before"
+"""Beside the splits: what the weights had learnt that training started from."""
 
 
 def digests_of(pictures: Pictures) -> Digests:
@@ -45,16 +48,19 @@ def count_conflicts(known: Iterable[Digests], labels: Iterable[Labels]) -> int:
     return sum(len(kinds) > 1 for kinds in under)
 
 
-def write_known(run: Path, known: Mapping[str, Digests]) -> Contents:
-    """Write what the pictures of each split are known by, and return what they are together."""
+def write_known(run: Path, known: Mapping[str, Digests], before: Digests = NONE) -> Contents:
+    """Write what the pictures of each split are known by, and those that were learnt `before`; return what the splits'
+    are together."""
     tensors = {name: torch.from_numpy(_rows(each)) for name, each in known.items()}
+    tensors |= {BEFORE: torch.from_numpy(_rows(np.unique(before)))} if len(before) else {}
     write_whole(run / runs.PICTURES, sealed(tensors, {}))
     whole = {name: _together(each) for name, each in known.items()}
     return Contents(train=whole["train"], validation=whole.get("validation"), test=whole.get("test"))
 
 
 def read_known(run: Path) -> dict[str, Digests]:
-    """Return what the pictures of each split are known by; of a run of 0.1.0, or no run, nothing.
+    """Return what the pictures of each split are known by, and those learnt BEFORE, if any; of a run of 0.1.0, or no
+    run, nothing.
 
     Raises:
         UserError: the file is damaged.
@@ -68,6 +74,11 @@ def read_known(run: Path) -> dict[str, Digests]:
             f"{path} is damaged", "it does not hold what pictures are known by", "bring it back, or remove it"
         )
     return {name: _known_by(each.numpy()) for name, each in tensors.items()}
+
+
+def learnt_by(known: Mapping[str, Digests]) -> Digests:
+    """Return what all pictures are known by that a run's net has learnt: in training, or before."""
+    return np.concatenate([known["train"], known.get(BEFORE, NONE)])
 
 
 def are_among(asked: Digests, known: Digests | None) -> NDArray[np.bool_]:

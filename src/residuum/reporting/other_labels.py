@@ -72,9 +72,10 @@ def crossed(runs: Sequence[OneRun]) -> Crossed | None:
     gaps = [_gap(run, one) for run, one in asked if _lacking(run, one)]
     gaps += [GONE.format(", ".join(one.letter for one in gone))] if gone else []
     words = _words(labelled, rows, [*notes, *gaps], can=bool(commands), by_intervals=not paired)
-    counts = [shared.count(judged.index(one)) if shared and not same else None for one in labelled]
+    whole = same and not (shared and shared.lacks_some())
+    counts = [shared.count(judged.index(one)) if shared and not whole else None for one in labelled]
     heads = [(one.letter, count) for one, count in zip(labelled, counts, strict=True)]
-    return Crossed(heads, rows, words, commands, on_shared=not same)
+    return Crossed(heads, rows, words, commands, on_shared=not whole)
 
 
 def _paired(judged: Sequence[OneRun], labelled: Sequence[OneRun], shared: SharedPictures | None) -> list[str]:

@@ -53,7 +53,9 @@ def pictures_of(images: int, split: str) -> str:
 def verdict(found: Evaluation) -> str:
     """Say the headline figure in one plain sentence."""
     which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")
-    if found.seen:
+    if found.seen and found.split == "out-of-fold":
+        which = f"it was trained on, of which the weights it began with had learnt {found.seen:,}"
+    elif found.seen:
         which = f"of the {found.split} split, {found.seen:,} of which it was trained on"
     if found.is_several:
         said = several_sentences.verdict(found, which)
@@ -169,7 +171,9 @@ def which_to_quote(record: RunRecord) -> str:
     """Say which figure to quote where training pictures were answered out of fold, too, or why none."""
     found, folds = record.evaluation, record.out_of_fold
     if found and found.seen:
-        return f"{evaluation.too_good(found)} Take out the copies, which data check names, and train again."
+        copies = "Take out the copies, which data check names, and train again."
+        others = "Judge it on pictures that neither has seen, by residuum evaluate."
+        return f"{evaluation.too_good(found)} {others if is_begun(record) else copies}"
     return evaluation.which_to_quote(found, folds) if found and folds else ""
 
 

@@ -7,7 +7,6 @@ place. Letters: N pictures, K classes.
 import json
 from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
-from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,8 @@ class Answers(NamedTuple):
     """(N,), the class each stood under."""
     called: Sequence[str]
     """(N,), the likeliest class."""
+    before: Set[bytes] = frozenset()
+    """What the weights had learnt that training started from: no answer to these is of a net that had not seen them."""
 
 
 class SharedPictures:
@@ -40,13 +41,18 @@ class SharedPictures:
     def __init__(self, answers: Sequence[Answers]) -> None:
         """Keep each run's answers, and what the pictures are known by that all have."""
         self.answers = answers
-        self.pictures: Set[bytes] = reduce(lambda one, other: one & other, (frozenset(one.pictures) for one in answers))
+        common = frozenset.intersection(*(frozenset(one.pictures) for one in answers))
+        self.pictures = common.difference(*(one.before for one in answers))
         # Of copies the first counts, as `residuum evaluate` has it.
         self._called = [dict(zip(reversed(one.pictures), reversed(one.called), strict=True)) for one in answers]
 
     def count(self, labels: int) -> int:
         """Return how many of the pictures of the run at `labels` all have, copies with them."""
         return sum(1 for _ in self._rows(labels))
+
+    def lacks_some(self) -> bool:
+        """Say whether some run has pictures besides these."""
+        return any(not self.pictures.issuperset(one.pictures) for one in self.answers)
 
     def right(self, run: int, labels: int) -> list[bool]:
         """Say of each of them whether the run at `run` names it as the one at `labels` has it."""
@@ -89,14 +95,14 @@ def read_answers(run: Path) -> Answers | None:
     paths = run / OUT_OF_FOLD_FILE, run / PICTURES
     if not all(path.is_file() for path in paths):
         return None
-    (found, metadata), (known, _) = _tensors(paths[0], "labels", "probabilities"), _tensors(paths[1], "train")
+    (found, metadata), (known, _) = _tensors(paths[0], "labels", "probabilities"), _tensors(paths[1], "train", "before")
     with suppress(ValueError, KeyError, IndexError, AttributeError):
         about = from_json(json.loads(metadata["residuum"]), OutOfFold, f"what {paths[0]} says of itself")
         pictures = [row.tobytes() for row in known["train"]]
         called = [about.classes[k] for k in found["probabilities"].argmax(axis=1).tolist()]
         labels = [about.classes[k] for k in found["labels"].tolist()]
         if len(pictures) == len(called) == len(labels):
-            return Answers(pictures, labels, called)
+            return Answers(pictures, labels, called, frozenset(row.tobytes() for row in known.get("before", ())))
     raise UserError(f"{run} is damaged", f"{paths[0].name} and {paths[1].name} do not fit each other", "train again")
 
 
@@ -104,6 +110,6 @@ def _tensors(path: Path, *names: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Read some tensors of a safetensors file as NumPy's, and its metadata (UserError if it is damaged)."""
     try:
         with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            return {name: file.get_tensor(name) for name in names if name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged", str(error), "bring it back, or remove it") from error

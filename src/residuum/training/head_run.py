@@ -33,7 +33,7 @@ from residuum.training.kept import Kept
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.signals import AskedToStop
-from residuum.training.start import Loaders, final_split, make_net, seen_of
+from residuum.training.start import Loaders, final_split, learnt_before_of, make_net, seen_of
 from residuum.training.trust import Calibrated, calibrated, record_trust
 
 OUT_OF_FOLD = "out-of-fold"
@@ -158,11 +158,12 @@ def judge_by_folds(
     Where there are both, the latter lie in the run's evaluations.
     """
     final, classes, views = final_split(loaders), resolved.data.classes, resolved.recipe.views
+    seen = learnt_before_of(run, asked.split)
     if final is None or own is None:
-        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1], views)
+        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1], views, seen)
     by_folds = judge(unseen[0], asked.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen[1])
-    _keep(run, resolved, by_folds)
-    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views, seen_of(loaders))
+    _keep(run, resolved, structs.replace(by_folds, seen=seen))
+    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views, seen_of(run, loaders))
 
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:

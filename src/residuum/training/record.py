@@ -24,11 +24,13 @@ from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
 from residuum.plain_data import as_json, explicit, flag
+from residuum.recipes.named import BY_FOLDS
 from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Counts, Data, RunSettings, SplitRows
 from residuum.settings import TrainSettings
 from residuum.training.binding import shards_digest
+from residuum.training.learnt import learnt_before
 from residuum.training.resolve import Resolved
 from residuum.training.together import processes
 
@@ -66,6 +68,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
     train, validation = training_and_validation(data, cut)
     splits = {name: one for name, one in (("train", train), ("validation", validation), ("test", data.test)) if one}
     known = {name: digests_of(split.pictures) for name, split in splits.items()}
+    before = learnt_before(resolved.start, data, by_folds=resolved.recipe.name in BY_FOLDS)
     described = Data(
         name=data.name,
         source=data.source,
@@ -76,7 +79,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
             validation=len(validation) if validation else None,
             test=len(data.test) if data.test else None,
         ),
-        contents=write_known(run, known),
+        contents=write_known(run, known, before),
         conflicts=count_conflicts(known.values(), (split.labels for split in splits.values())),
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,

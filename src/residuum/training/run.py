@@ -12,7 +12,7 @@ from msgspec import UNSET
 from torch import nn
 
 from residuum import machine, ranks, runs
-from residuum.choices import TrackerName
+from residuum.choices import SplitName, TrackerName
 from residuum.console import say, warn
 from residuum.data.batches import Loader
 from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, listed
@@ -31,7 +31,7 @@ from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
-from residuum.training.head_run import train_head
+from residuum.training.head_run import note, train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
@@ -41,6 +41,7 @@ from residuum.training.signals import AskedToStop, stop_requests
 from residuum.training.start import (
     Loaders,
     final_split,
+    learnt_before_of,
     lineage,
     make_job,
     make_net,
@@ -83,6 +84,7 @@ def _train_and_write(settings: TrainSettings) -> runs.RunRecord:
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is None:
             _begin(run, settings, resolved)
+            _tell_learnt(run, resolved, loaders)
         else:
             _go_on(run, resolved)
         with kept(run) as folder, tracking(run, trackers) as track:
@@ -167,6 +169,21 @@ def _begin(run: Path, settings: TrainSettings, resolved: Resolved) -> None:
         runs.append_metrics(run, Event(step=0, message=message))
 
 
+def _tell_learnt(run: Path, resolved: Resolved, loaders: Loaders) -> None:
+    """Say which pictures that the run is judged on its weights have learnt before."""
+    final: list[SplitName] = [name] if (name := final_split(loaders)) else []
+    by_folds: list[SplitName] = ["train"] if resolved.recipe.name in BY_FOLDS else []
+    for name in by_folds + final:
+        split = loaders[name].split
+        if learnt := learnt_before_of(run, split):
+            kind = "training" if name == "train" else name
+            note(
+                run,
+                f"the weights that training starts from have learnt {learnt:,} of the {len(split):,} {kind} pictures "
+                "before: what is said of these is too high to quote. Others tell how good it is, by residuum evaluate",
+            )
+
+
 def _go_on(run: Path, resolved: Resolved) -> None:
     """Write down where the data lie now, and take back metrics that nothing follows from (UserError: it has finished
     meanwhile)."""
@@ -249,7 +266,7 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
     answers, how = _answers(resolved, loaders, job)
     assert isinstance(job.net, ResNet)
     classes, views = resolved.data.classes, resolved.recipe.views
-    return record_judged(run, job.net, answers, loaders[name], classes, name, how, views, seen_of(loaders))
+    return record_judged(run, job.net, answers, loaders[name], classes, name, how, views, seen_of(run, loaders))
 
 
 def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilities, str]:
