@@ -48,7 +48,9 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (photos / "other" / "7.png").unlink()
     coloured_noise(root / "more", {"one": COLOURS["one"]}, 1, SIDE, seed=9)
     shutil.copy(root / "more" / "one" / "0.png", photos / "one" / "new.png")
-    return {**found, "cleaned": trained("cleaned")}
+    found["cleaned"] = trained("cleaned")
+    coloured_noise(photos, {"third": (90, 140, 120)}, 12, SIDE, seed=11)
+    return {**found, "wider": trained("wider")}
 
 
 def by_content(run: Path, photos: Path, unseen: Unseen) -> dict[bytes, list[tuple[str, str]]]:
@@ -142,6 +144,18 @@ def test_cleaned_data_are_compared_on_the_pictures_that_all_have(three: dict[str
     assert float(chance) == pytest.approx(p, rel=0.06)
 
 
+def test_a_run_of_another_class_more_is_compared_on_the_pictures_of_both(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    page = Page(write_report([three["cleaned"], three["wider"]], tmp_path / "page.html").read_text()).plain
+    section = page.split("By the same labels")[-1].split("Learning curves")[0]
+    assert "cannot be judged" not in section
+    assert section.count("60 pictures") == 2  # none is of the new class
+    answers = read_answers(three["wider"])
+    assert answers
+    assert "third" in answers.labels
+
+
 def test_pictures_that_the_weights_had_learnt_before_compare_nothing() -> None:
     one = Answers([b"a", b"b", b"c", b"b"], ["x", "x", "y", "y"], ["x", "y", "y", "x"])
     other = Answers([b"c", b"b", b"d"], ["y", "y", "x"], ["x", "y", "x"], frozenset([b"c"]))
@@ -179,9 +193,11 @@ def test_runs_judged_on_the_same_new_pictures_stand_side_by_side(three: dict[str
 
 def test_pictures_that_one_run_has_learnt_compare_nothing(three: dict[str, Path], tmp_path: Path) -> None:
     copies = [Path(shutil.copytree(three[run], tmp_path / run)) for run in ("mended", "cleaned")]
+    for name in COLOURS:
+        shutil.copytree(three["photos"] / name, tmp_path / "old" / name)
     for run in copies:
         (run / runs.OUT_OF_FOLD).unlink()
-        evaluate(EvaluateSettings(run, str(three["photos"]), device="cpu"))
+        evaluate(EvaluateSettings(run, str(tmp_path / "old"), device="cpu"))
     page = Page(write_report(copies, tmp_path / "page.html").read_text()).plain
     assert "which none of them has learnt" not in page
 

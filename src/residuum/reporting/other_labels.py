@@ -66,10 +66,11 @@ def crossed(runs: Sequence[OneRun]) -> Crossed | None:
     rows = [(run, [_by(run, one, judged, shared) for one in labelled]) for run in judged]
     asked = [(run, one) for run, found in rows for one, its in zip(labelled, found, strict=True) if its is None]
     gone = [one for one in labelled if _is_gone(one, labelled) and one in [labels for _, labels in asked]]
-    commands = [_command(run, one) for run, one in asked if not _lacking(run, one) and one not in gone]
+    lacking = [(run, one, _lacking(run, one, judged, shared)) for run, one in asked]
+    commands = [_command(run, one) for run, one, names in lacking if not names and one not in gone]
     paired = _paired(judged, labelled, shared)
     notes = [*_newest(labelled), *paired] if shared else []
-    gaps = [_gap(run, one) for run, one in asked if _lacking(run, one)]
+    gaps = [_gap(run, one, names) for run, one, names in lacking if names]
     gaps += [GONE.format(", ".join(one.letter for one in gone))] if gone else []
     words = _words(labelled, rows, [*notes, *gaps], can=bool(commands), by_intervals=not paired)
     whole = same and not (shared and shared.lacks_some())
@@ -80,7 +81,9 @@ def crossed(runs: Sequence[OneRun]) -> Crossed | None:
 
 def _paired(judged: Sequence[OneRun], labelled: Sequence[OneRun], shared: SharedPictures | None) -> list[str]:
     """Say of two runs' answers to the same pictures whether those that one alone got wrong are more than luck."""
-    if shared is None or len(judged) != 2 or any(_lacking(run, one) for run in judged for one in labelled):
+    if shared is None or len(judged) != 2:
+        return []
+    if any(_lacking(run, one, judged, shared) for run in judged for one in labelled):
         return []
     said = []
     for labels in labelled:
@@ -137,7 +140,7 @@ def _by(run: OneRun, labels: OneRun, judged: Sequence[OneRun], shared: SharedPic
     them in the same way; the net has to have their classes."""
     if shared:
         its = run if _fingerprint(run) == _fingerprint(labels) else labels
-        return None if _lacking(run, labels) else shared.accuracy(judged.index(run), judged.index(its))
+        return None if _lacking(run, labels, judged, shared) else shared.accuracy(judged.index(run), judged.index(its))
     own, theirs = run.evaluation, _fingerprint(labels)
     assert own is not None
     if _fingerprint(run) == theirs:
@@ -166,9 +169,11 @@ def _command(run: OneRun, labels: OneRun) -> str:
     return shlex.join(["residuum", "evaluate", str(run.record.path), source, *flags])
 
 
-def _lacking(run: OneRun, labels: OneRun) -> list[str]:
-    """Return the classes of the other's labels that a run's net does not have; its further ones are no hindrance."""
-    return [name for name in _classes(labels) if name not in set(_classes(run))]
+def _lacking(run: OneRun, labels: OneRun, judged: Sequence[OneRun], shared: SharedPictures | None) -> list[str]:
+    """Return the classes of the other's labels that a run's net does not have; its further ones are no hindrance, nor
+    are those of pictures that not all have."""
+    asked = shared.classes(judged.index(labels)) if shared else _classes(labels)
+    return [name for name in asked if name not in set(_classes(run))]
 
 
 def _words(labels: Sequence[OneRun], rows: Rows, notes: Sequence[str], *, can: bool, by_intervals: bool = True) -> str:
@@ -199,9 +204,8 @@ def _of_places(rows: Rows, places: Sequence[int]) -> Rows:
     return [(run, [found[place] for place in places]) for run, found in rows]
 
 
-def _gap(run: OneRun, labels: OneRun) -> str:
-    """Say why a run cannot be judged by the labels of another."""
-    names = _lacking(run, labels)
+def _gap(run: OneRun, labels: OneRun, names: Sequence[str]) -> str:
+    """Say why a run cannot be judged by the labels of another: its net lacks these classes."""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     those = ", ".join(map(isolated, names[:NAMED]))
     return f"{run.letter} cannot be judged by the labels of {labels.letter}: its net does not have {those}{more}."

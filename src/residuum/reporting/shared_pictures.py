@@ -54,6 +54,10 @@ class SharedPictures:
         """Say whether some run has pictures besides these."""
         return any(not self.pictures.issuperset(one.pictures) for one in self.answers)
 
+    def classes(self, labels: int) -> list[str]:
+        """Return the classes that the run at `labels` has them under."""
+        return list(dict.fromkeys(name for _, _, name in self._rows(labels)))
+
     def right(self, run: int, labels: int) -> list[bool]:
         """Say of each of them whether the run at `run` names it as the one at `labels` has it."""
         if run == labels:
