@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.plain_data import command_line
+from residuum.plain_data import command_line, quoted
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def print_published(settings: object, found: Published, json: bool) -> None:
         print(f"{'file':<9}{file.path}, {file.bytes:,} bytes, SHA-256 {file.sha256}{there}")
     if found.dry_run:
         return print(f"\n{found.card}")
-    return print(f"next     residuum import hf:{found.repository}")
+    return print(f"next     residuum import {quoted(f'hf:{found.repository}')}")
 
 
 def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> None:
@@ -61,7 +60,7 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     print(f"net      {size}, from the layout of {imported.layout}")
     if imported.several:
         print("labels   several a picture, or none: each is answered for itself")
-    print(f"next     residuum train DATA --start {imported.path}")
+    print(f"next     residuum train DATA --start {quoted(imported.path)}")
     if not imported.spec.num_classes:
         return None
     if imported.unnamed:
@@ -69,9 +68,9 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
 
         print("classes  have numbers for names: put their names into NAMES.txt, one a line, in this order")
         return print(f"next     {how_to_name(imported.path)}")
-    print(f"next     residuum evaluate {imported.path} DATA")
-    model = shlex.quote(str(imported.path))  # it knows no pictures of its own
-    return print(f"         residuum bench {model} --data DATA\n         residuum export {model} --to onnx --data DATA")
+    print(f"next     residuum evaluate {quoted(imported.path)} DATA")  # it knows no pictures of its own
+    print(f"         residuum bench {quoted(imported.path)} --data DATA")
+    return print(f"         residuum export {quoted(imported.path)} --to onnx --data DATA")
 
 
 def _shown(pictures: Preprocessing) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def print_fetched(settings: object, found: Fetched, json: bool) -> None:
         return print_json(found)
     print(f"weights  {found.name}, licence: {found.licence or 'not known, see ' + found.source}")
     print(f"checked  {found.checked}; SHA-256 {found.sha256}")
-    return print(f"next     residuum train PHOTOS --start {found.name}")
+    return print(f"next     residuum train PHOTOS --start {quoted(found.name)}")
 
 
 def print_exported(settings: object, exported: Exported, json: bool) -> None:
@@ -142,10 +141,11 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
     print(f"bound    {found.parity.least_same:.1%} of {what}, on {found.parity.pictures}:")
     print("         each picture resized and cut by the file, held against the run's own answer to the square it cuts")
     print(f"folder   {found.path}")
-    folder = shlex.quote(str(found.path))
-    print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")
+    print(f"next     python {quoted(found.path / f'use_{settings.to}.py')} PICTURE")
     if settings.to != "torch":  # whose files residuum does not open
-        print(f"         residuum serve {folder}\n         residuum predict {folder} PICTURE...")
+        print(
+            f"         residuum serve {quoted(found.path)}\n         residuum predict {quoted(found.path)} PICTURE..."
+        )
     return None
 
 

@@ -27,6 +27,7 @@ from residuum.errors import UserError
 from residuum.evaluation.evaluate import choose_split, evaluate, protocol, refuse_calling
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.opening import refuse_other_kind, with_own_columns
+from residuum.plain_data import quoted
 from residuum.records.evaluation import ALL, DataEvaluation
 from residuum.records.model import View
 from residuum.runs import MODEL, exported_file
@@ -82,7 +83,7 @@ def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None
         raise UserError(
             f"on which pictures should {export} be judged?",
             "an export does not say where pictures of its classes lie",
-            f"name a data set, as in: residuum evaluate {export} DATA",
+            f"name a data set, as in: residuum evaluate {quoted(export)} DATA",
         )
     asked = {
         "--with": (settings.with_, "an export is judged alone"),

@@ -38,6 +38,7 @@ from residuum.exporting.real_pictures import BATCH, RealPictures, by_size, decod
 from residuum.files import write_json, write_whole
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import ExportSettings
+from residuum.plain_data import quoted
 from residuum.records.codec import with_version
 from residuum.records.engines import Exported, Parity
 from residuum.runs import EXPORTED
@@ -73,7 +74,7 @@ def export(settings: ExportSettings) -> ExportedModel:
     """
     classifier = load_for("export", settings.model)
     if settings.to is None:
-        raise UserError("to what?", "", f"residuum export {settings.model} --to onnx, openvino or torch")
+        raise UserError("to what?", "", f"residuum export {quoted(settings.model)} --to onnx, openvino or torch")
     if settings.int8 and settings.to == "torch":
         raise UserError("torch programs are not exported in int8", "", "--to onnx or --to openvino")
     compute = choose_compute("cpu", "float32", threads=settings.threads)
