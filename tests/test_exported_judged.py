@@ -138,8 +138,14 @@ def test_pictures_that_training_may_have_seen_are_told(
 def test_broken_pictures_are_left_out_where_that_is_asked(exports: dict[ExportTarget, Path], tmp_path: Path) -> None:
     folder = seven_and_two(tmp_path / "all")
     (folder / "2" / "3.png").write_bytes((folder / "2" / "3.png").read_bytes()[:60])
-    with pytest.raises(UserError, match=r"3\.png"):
+    with pytest.raises(UserError, match=r"3\.png") as alone:
         residuum.evaluate(exports["onnx"], folder, threads=1)
+    assert "go on without it by skip_broken" in alone.value.mend
+    (folder / "2" / "4.png").write_bytes(b"")
+    with pytest.raises(UserError, match="2 pictures of") as both:
+        residuum.evaluate(exports["onnx"], folder, threads=1)
+    assert "4.png: the file is empty" in both.value.why
+    (folder / "2" / "4.png").write_bytes((folder / "2" / "5.png").read_bytes())
     assert residuum.evaluate(exports["onnx"], folder, threads=1, skip_broken=True).images == 17
 
 

@@ -16,8 +16,8 @@ from residuum.console import say, show_progress
 from residuum.data.cache import Progress, fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames, ImageData, Pictures, Subset
-from residuum.data.decode import Pixels, decode
-from residuum.data.look import readable
+from residuum.data.decode import BrokenPicture, Pixels, decode
+from residuum.data.look import all_broken, readable
 from residuum.data.open import open_data
 from residuum.data.resize import evaluation_view
 from residuum.data.threads import in_threads
@@ -113,11 +113,18 @@ def _open_data(settings: EvaluateSettings, model: Described) -> tuple[ImageData,
 
 
 def _views(pictures: Pictures, view: View, batch_size: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    """Yield the views of so many pictures at a time, in order; tell how many are done when the next are asked for."""
+    """Yield the views of so many pictures at a time, in order; tell how many are done when the next are asked for.
+
+    Raises:
+        BrokenPicture: some cannot be read; all of them are named.
+    """
     for start in range(0, len(pictures), batch_size):
         progress(start, len(pictures))
         rows = np.arange(start, min(start + batch_size, len(pictures)))
-        yield views_of(Subset(pictures, rows), view)
+        try:
+            yield views_of(Subset(pictures, rows), view)
+        except BrokenPicture as error:
+            raise all_broken(pictures, error) from None
     progress(len(pictures), len(pictures))
 
 
