@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from residuum.exporting.export import ExportedModel
     from residuum.outward_settings import BenchSettings, ExportSettings, ImportSettings
     from residuum.publishing.publish import Published
-    from residuum.records.engines import Agreement, EngineChoice, EngineTiming
+    from residuum.records.engines import Agreement, EngineChoice, EngineTiming, Parity
     from residuum.records.weights import Fetched
 
 
@@ -128,6 +128,20 @@ def _agreement(found: Agreement) -> str:
     return f"{words}, {of} {right}, own {found.own_accuracy.value:.2%}"
 
 
+def _flattered(found: Parity) -> Iterator[str]:
+    """Say that an accuracy is of pictures that were learnt, and name the better figure, where there is one."""
+    if not found.seen or not any(each.accuracy for each in found.agreements):
+        return
+    from residuum.reporting.sentences import pictures_of
+
+    pictures = max(each.pictures for each in found.agreements)
+    which = "all of these pictures" if found.seen == pictures else f"{found.seen:,} of these {pictures:,} pictures"
+    yield f"learnt   it was trained on {which}, which flatters both accuracies"
+    if (run := found.judged) is not None:
+        right = f"{run.top1.value:.2%} ({run.top1.low:.1%} to {run.top1.high:.1%})"
+        yield f"judged   {right}, the run's own figure, of {pictures_of(run.images, run.split)}"
+
+
 def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> None:
     """Print where an exported model lies and how its answers agree."""
     if json:
@@ -136,6 +150,8 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
         return print_json({"folder": str(found.path), **to_json(found.parity)})
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
+    for line in _flattered(found.parity):
+        print(line)
     several = any(each.several for each in found.parity.agreements)
     what = "the labels called must stay" if several else "the likeliest classes must stay"
     print(f"bound    {found.parity.least_same:.1%} of {what}, on {found.parity.pictures}:")

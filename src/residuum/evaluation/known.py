@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from residuum import runs
-from residuum.data.cache import picture_digests
+from residuum.data.cache import count_seen, picture_digests
 from residuum.data.contract import Pictures
 from residuum.data.split import KEPT_ASIDE, ValidationCut
 from residuum.errors import UserError
@@ -69,6 +69,22 @@ def rows_among(asked: Digests, known: Digests) -> NDArray[np.int64]:
     each, first = np.unique(known, return_index=True)
     found: NDArray[np.int64] = first[np.searchsorted(each, asked)]
     return found
+
+
+def count_learnt(asked: Pictures, opened: NetWithData, known: Mapping[str, Digests]) -> int:
+    """Return how many of the pictures the net was trained on: by its own data, or by what is known of its run's.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if opened.same:
+        return count_seen(asked, opened.training.pictures)
+    return count_known(asked, known)
+
+
+def count_known(asked: Pictures, known: Mapping[str, Digests]) -> int:
+    """Return how many of the pictures are training pictures of a run (UserError as above)."""
+    return int(are_among(digests_of(asked), known["train"]).sum()) if known else 0
 
 
 def with_pictures_kept_aside(opened: NetWithData, known: Mapping[str, Digests]) -> NetWithData:
