@@ -521,6 +521,7 @@ def test_what_takes_long_is_said(
     monkeypatch.setattr("residuum.training.way.multiply_adds_per_s", lambda: 1e9)
     resolve(TrainSettings(photos, model="resnet18", precision="float32", epochs=40))
     assert "takes about" not in capsys.readouterr().err
+    monkeypatch.setattr("residuum.fastest.fastest", lambda **_: measured_as(1))
     resolve(TrainSettings(photos, model="resnet50", image_size=224, precision="float32", epochs=40))
     minutes = 3 * 4.089e9 * 40 * 10 / 1e9 / 60  # of 12 pictures two are kept aside
     assert f"takes about {minutes:.0f} minutes here: fewer --epochs" in capsys.readouterr().err
