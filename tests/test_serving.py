@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import socket
 import struct
 import threading
 import time
@@ -41,7 +42,7 @@ from residuum.serving.app import app
 from residuum.serving.desk import Answered, Desk, Work
 from residuum.serving.examples import examples_of
 from residuum.serving.refusals import Refusal
-from residuum.serving.run import _bound, _token
+from residuum.serving.run import _address, _bound, _reached, _token
 from residuum.serving.service import Service, open_service
 
 CLASSES = ("red", "green", "blue")
@@ -390,6 +391,22 @@ def test_an_address_that_others_reach_needs_a_token(tmp_path: Path, monkeypatch:
             _token(ServeSettings(host=host))
         assert _token(ServeSettings(host=host, token_file=tmp_path / "token")) == "secret"
     assert _token(ServeSettings()) is None
+
+
+@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("127.0.0.1", "")])
+def test_every_address_is_said_as_one_that_can_be_asked(host: str, here: str) -> None:
+    try:
+        port = _bound(ServeSettings(host=host, port=0))
+    except UserError:
+        pytest.skip("there is no IPv6 here")
+    with port:
+        number = port.getsockname()[1]
+        said = _reached(_address(port))
+        assert (f"from here http://{here}:{number}; for others http://NAME:{number}," in said) == bool(here)
+        assert bool(said) == bool(here)
+        if here:
+            port.listen()
+            socket.create_connection((here.strip("[]"), number), 5).close()
 
 
 def test_a_port_that_is_taken_is_said() -> None:
