@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import every_sixth_digit
 from conftest import in_this_process as command
+from small_start import small_model
 
 import residuum
 from residuum import runs
@@ -46,6 +47,7 @@ def test_what_is_said_of_a_run_with_a_space_in_its_name_can_be_typed(
     shutil.copytree(run, stopped)
     (stopped / runs.MODEL).unlink()
     nothing.write_bytes(b"what is this?")
+    alone = small_model(tmp_path / "net of nobody.safetensors", ("a", "b", "c"), 8)
     asked: list[tuple[object, ...]] = [
         ("train", "digits", "--epochs", 1, "--batch-size", 64, "--blocks", 1, 1, 1, "--out", odd),
         ("grow", run, "--blocks", 1, 1, 2, "--out", tmp_path / "another net.safetensors"),
@@ -56,6 +58,8 @@ def test_what_is_said_of_a_run_with_a_space_in_its_name_can_be_typed(
         ("import", run),
         ("evaluate", nothing, "digits"),
         ("bench", nothing),
+        ("evaluate", alone),
+        ("lesion", alone),
         ("export", run),
         ("serve", run, run),
         ("lesion", run, "--images", 5),
