@@ -3,10 +3,10 @@
 Each run's answers, judged by the labels of each: what `residuum evaluate RUN DATA` leaves in a run's folder.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from residuum.plain_data import quoted
 from residuum.records.evaluation import OUT_OF_FOLD, Evaluation, Measure, headline
 from residuum.reporting.one_run import OneRun
 from residuum.reporting.wording import isolated
@@ -92,7 +92,7 @@ def _command(run: OneRun, labels: OneRun) -> str:
     told = [(name, theirs.get(name)) for name in COLUMNS if theirs.get(name) and theirs.get(name) != own.get(name)]
     flags = [word for name, value in told for word in (f"--{name.replace('_', '-')}", str(value))]
     source = labels.record.data.source if labels.record.data else ""
-    return shlex.join(["residuum", "evaluate", str(run.record.path), source, *flags])
+    return f"residuum evaluate {quoted(run.record.path, source, *flags)}"
 
 
 def _lacking(run: OneRun, labels: OneRun) -> list[str]:
