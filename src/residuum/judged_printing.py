@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import listed
+from residuum.plain_data import quoted
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
     for said in filter(None, (sentences.lazy(record), sentences.which_to_quote(record))):
         print(f"note     {said}")
     print(f"model    {record.path / MODEL}")
-    print(f"next     residuum report {record.path}")
+    print(f"next     residuum report {quoted(record.path)}")
     if record.head is not None:
-        print(f"         residuum data review {record.path}")
-    return print(f"         residuum predict {record.path} PICTURE...")
+        print(f"         residuum data review {quoted(record.path)}")
+    return print(f"         residuum predict {quoted(record.path)} PICTURE...")
 
 
 def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bool) -> None:

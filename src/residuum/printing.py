@@ -14,6 +14,7 @@ from residuum import chinese
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import PartlyDone, UserError, listed
+from residuum.plain_data import quoted
 
 if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
@@ -34,8 +35,12 @@ def print_json(content: Any) -> None:
 
 
 def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
-    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
-    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))
+    """Return what prints where a result lies: {what: path} as JSON, or the text with it as {0}, {1} in a command."""
+
+    def show(_settings: object, path: Path, json: bool) -> None:
+        print_json({what: str(path)}) if json else print(text.format(path, quoted(path)))
+
+    return show
 
 
 def say_unread(unread: Sequence[str], done: int) -> None:

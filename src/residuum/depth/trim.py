@@ -36,6 +36,7 @@ from residuum.loading import Classifier, load_for, save_classifier
 from residuum.lock import only_holder
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
+from residuum.plain_data import quoted
 from residuum.records.codec import write_record
 from residuum.records.depth import Chosen, Draw, Point, Score, Target, Trim
 from residuum.records.model import Trimmed
@@ -186,7 +187,7 @@ def _begun(work: Work, target: Target) -> Trim:
     found = gone_on_with(new, work.out)
     say_if_few(len(work.loader.split))
     if found is new:
-        same = "the same command" + ("" if work.settings.out else f" with --out {work.out}")
+        same = "the same command" + ("" if work.settings.out else f" with --out {quoted(work.out)}")
         say(f"what is measured goes to {work.out / runs.TRIM} as it comes; stopped, {same} goes on")
     else:
         say(f"going on with the trim that was stopped in {work.out}; nets measured already: {len(found.curve)}")

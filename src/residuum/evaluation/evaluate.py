@@ -1,6 +1,6 @@
 """A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from residuum.choices import EvaluationViews, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Batch, Loader
-from residuum.data.cache import Progress, count_seen
+from residuum.data.cache import Progress
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.labels import CALLED, Labels, is_right, is_several
 from residuum.data.preprocess import Preprocessing, weighted
@@ -24,8 +24,8 @@ from residuum.evaluation.known import (
     BEFORE,
     Digests,
     are_among,
+    count_learnt,
     digests_of,
-    learnt_by,
     read_known,
     rows_among,
     with_pictures_kept_aside,
@@ -163,7 +163,8 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     known = read_known(classifier.file.parent)
     opened = with_pictures_kept_aside(opened, known)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
-    seen = _count_seen(opened, split, name, known)
+    is_own_training = opened.same and name == "train"  # which its name says
+    seen = 0 if is_own_training else count_learnt(split.pictures, opened, known)
     which = _called(name, len(split), seen, settings) if not opened.same else name
     if which == "train" and settings.split is None:
         _say_learnt(Path(given), seen)
@@ -197,16 +198,6 @@ def refuse_calling(settings: EvaluateSettings, *, several: bool) -> None:
     if settings.call_from != CALLED and not several:
         why = f"{settings.run} answers one class a picture, the likeliest"
         raise UserError("--call-from is for several labels a picture", why, "leave it out")
-
-
-def _count_seen(opened: NetWithData, split: Split, name: str, known: Mapping[str, Digests]) -> int:
-    """Return how many pictures of a split were trained on, also before with the weights that training started from; of
-    the split trained on itself 0, as its name says it."""
-    if opened.same and name == "train":
-        return 0
-    if known:
-        return int(are_among(digests_of(split.pictures), learnt_by(known)).sum())
-    return count_seen(split.pictures, opened.training.pictures) if opened.same else 0
 
 
 def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> str:

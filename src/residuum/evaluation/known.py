@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from residuum import runs
-from residuum.data.cache import picture_digests
+from residuum.data.cache import count_seen, picture_digests
 from residuum.data.contract import Pictures
 from residuum.data.labels import Labels
 from residuum.data.split import KEPT_ASIDE, ValidationCut
@@ -91,6 +91,21 @@ def rows_among(asked: Digests, known: Digests) -> NDArray[np.int64]:
     each, first = np.unique(known, return_index=True)
     found: NDArray[np.int64] = first[np.searchsorted(each, asked)]
     return found
+
+
+def count_learnt(asked: Pictures, opened: NetWithData, known: Mapping[str, Digests]) -> int:
+    """Return how many of the pictures the net was trained on, also before with the weights that training started from:
+    by what is known of its run's, or by its own data.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    return count_seen(asked, opened.training.pictures) if opened.same and not known else count_known(asked, known)
+
+
+def count_known(asked: Pictures, known: Mapping[str, Digests]) -> int:
+    """Return how many of the pictures a run's net has learnt (UserError as above)."""
+    return int(are_among(digests_of(asked), learnt_by(known)).sum()) if known else 0
 
 
 def with_pictures_kept_aside(opened: NetWithData, known: Mapping[str, Digests]) -> NetWithData:

@@ -4,10 +4,10 @@ Each run's answers, judged by the labels of each: those out of fold that the run
 or what `residuum evaluate RUN DATA` leaves in a run's folder.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from residuum.plain_data import quoted
 from residuum.records.evaluation import OUT_OF_FOLD, Evaluation, Measure, headline
 from residuum.records.numbers import mcnemar
 from residuum.reporting.one_run import OneRun
@@ -166,7 +166,7 @@ def _command(run: OneRun, labels: OneRun) -> str:
     told = [(name, theirs.get(name)) for name in COLUMNS if theirs.get(name) and theirs.get(name) != own.get(name)]
     flags = [word for name, value in told for word in (f"--{name.replace('_', '-')}", str(value))]
     source = labels.record.data.source if labels.record.data else ""
-    return shlex.join(["residuum", "evaluate", str(run.record.path), source, *flags])
+    return f"residuum evaluate {quoted(run.record.path, source, *flags)}"
 
 
 def _lacking(run: OneRun, labels: OneRun, judged: Sequence[OneRun], shared: SharedPictures | None) -> list[str]:

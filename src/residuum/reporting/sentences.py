@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from residuum.plain_data import quoted
 from residuum.recipe import FEW, SMALL
 from residuum.records import evaluation
 from residuum.records.evaluation import Evaluation
@@ -144,9 +145,10 @@ def too_few(record: RunRecord) -> str:
         return ""
     if not Path(data.source).is_absolute() or data.image_size <= SMALL or _is_plain(record):
         return ""
+    begun = f"residuum train {quoted(shown(data.source))}"
     return (
         f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
-        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(data.source)}, "
+        f"begins with nothing. Begun with trained weights it has a chance: {begun}, "
         "with nothing said of the net, starts from the best that this machine has (residuum weights fetch resnet50 "
         "gets better ones)."
     )

@@ -22,7 +22,7 @@ from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.shares import Probabilities
 from residuum.models.answers import answered
 from residuum.models.resnet import ResNet
-from residuum.plain_data import as_json
+from residuum.plain_data import as_json, quoted
 from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.numbers import wilson
@@ -95,7 +95,7 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
             averaged = _fitted(net, resolved, loaders, "mirrored", asked_to_stop)
             fitted = _likelier(run, resolved, loaders, fitted, averaged)
     except Stopped as stop:
-        raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
+        raise Stopped(f"{stop}\nto go on: residuum train --resume {quoted(run)}", stop.exit_code) from None
     set_last_layer(net, fitted.found.head.weight, fitted.found.head.bias)
     return fitted
 

@@ -1,6 +1,5 @@
 """What a run writes down about itself before it begins and when it is judged, and says to the person."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,7 @@ from residuum.evaluation.shares import Probabilities
 from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
-from residuum.plain_data import as_json, explicit, flag
+from residuum.plain_data import as_json, command_line, explicit
 from residuum.recipes.named import BY_FOLDS
 from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import Evaluation
@@ -122,17 +121,7 @@ def with_start(asked: TrainSettings, resolved: Resolved) -> TrainSettings:
 
 def command(asked: TrainSettings) -> str:
     """Return the command line that asks for the same; not where the run went, so that it can be repeated."""
-    words = ["residuum", "train"]
-    wanted = {name: value for name, value in explicit(asked).items() if name not in {"out", "resume"}}
-    for name, value in wanted.items():
-        if name == "data":
-            words.append(shlex.quote(str(value)))
-        elif isinstance(value, bool):
-            words.append(flag(name if value else f"no-{name}"))
-        else:
-            each = value if isinstance(value, tuple) else (value,)
-            words += [flag(name), *(shlex.quote(str(one)) for one in each)]
-    return " ".join(words)
+    return command_line("train", replace(asked, out=None, resume=None))
 
 
 def describe(run: Path, resolved: Resolved) -> str:

@@ -22,6 +22,7 @@ from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.plain_data import quoted
 from residuum.recipes.named import AFTER_THE_HEAD, BY_FOLDS
 from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
@@ -117,7 +118,7 @@ def _opened(settings: TrainSettings) -> tuple[Path, Resolved, tuple[TrackerName,
 def _stopped_early(settings: TrainSettings, run: Path | None) -> Stopped:
     """Return what ends a training before its run was begun, or gone on with; an empty folder of its own is removed."""
     if settings.resume:
-        return Stopped(f"stopped\nto go on: residuum train --resume {run}", 130)
+        return Stopped(f"stopped\nto go on: residuum train --resume {quoted(run)}", 130)
     if run is not None and settings.out is None:
         with suppress(OSError):  # only where it is empty
             run.rmdir()
@@ -198,7 +199,7 @@ def _way_on(run: Path) -> Iterator[None]:
     try:
         yield
     except CannotWrite as error:
-        how = f"residuum train --resume {run}" if runs.is_run(run) else "the same command"
+        how = f"residuum train --resume {quoted(run)}" if runs.is_run(run) else "the same command"
         raise CannotWrite(error.what, error.why, f"make room, then: {how}") from error
 
 
