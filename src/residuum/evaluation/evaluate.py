@@ -1,6 +1,6 @@
 """A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
