@@ -14,6 +14,7 @@ from residuum import chinese
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import PartlyDone, UserError, listed
+from residuum.plain_data import quoted
 
 if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
@@ -39,8 +40,12 @@ def print_json(content: Any) -> None:
 
 
 def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
-    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
-    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))
+    """Return what prints where a result lies: {what: path} as JSON, or the text with it as {0}, {1} in a command."""
+
+    def show(_settings: object, path: Path, json: bool) -> None:
+        print_json({what: str(path)}) if json else print(text.format(path, quoted(path)))
+
+    return show
 
 
 def say_unread(unread: Sequence[str], done: int) -> None:
@@ -102,8 +107,10 @@ def _folders(named: Counter[str]) -> str:
 
 
 def _never_unsure(one: Answer) -> str:
-    known = one.unsure is not None
-    return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
+    if one.distance is not None:
+        return ""
+    when = 'never says "unsure"' if one.at_least is None else 'says "unsure" by --at-least alone'
+    return f"; it {when}: it does not know which pictures it was trained on"
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

@@ -88,6 +88,9 @@ class PredictSettings(ByEngine):
     call_from: Annotated[float, Range(0, 1, "it is a probability: 0.2 for one of 20 %")] = 0.5
     """For several labels a picture: the probability from which on a label is called. A lower one finds more rare
     labels, and calls more that are not there."""
+    at_least: Annotated[float | None, Range(0, 1, "it is a probability: 0.6 for one of 60 %")] = None
+    """For one label a picture: an answer whose likeliest class has less than this is unsure, too. By default only a
+    picture unlike those trained on is. The report says how such answers turn out."""
     out: Place | None = None
     """A new file for the answers, written as they come. By default they are printed."""
     format: AnswerFormat | None = None
@@ -167,7 +170,7 @@ class TrimSettings(OfTable, InPrecision):
     max_drop: Annotated[float | None, Range(0.0, 100.0)] = None
     """Take as many blocks as cost at most this many points of validation accuracy."""
     speedup: Annotated[float | None, Range(1.0, 1000.0)] = None
-    """Take as few blocks as make the net this many times faster, as measured."""
+    """Take as few blocks as make the net this many times faster, as measured in batches of 32."""
     repair: Annotated[int, Range(0, 10_000)] = 0
     """Epochs of training after the cut, on the training pictures."""
     random: Annotated[int, Range(0, 1000)] = 5

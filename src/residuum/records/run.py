@@ -106,6 +106,8 @@ class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     counts: Counts
     contents: Contents | None = None
     """Which pictures these are; 0.1.0 did not say."""
+    conflicts: Count = 0
+    """How many of them stand under more than one class, or under different labels; 0.1.0 did not say."""
     validation_from: str
     """Where the validation pictures are from, in words."""
     image_size: Count
