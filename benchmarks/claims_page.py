@@ -53,6 +53,9 @@ WORDS: dict[str, dict[Any, str]] = {
         "environment": "- {dates}: {processor}, {cores} cores, {system}; residuum {residuum}, torch {torch}, numpy "
         "{numpy}, Python {python}",
         "again": "## The commands that repeat them",
+        "older": "Nets of before 2026-11-27 saw the pictures of an epoch in [another order](limits.md) than they would "
+        "now: the commands of these studies have `--shuffle as-0.1` added, which trains in that order. What else has "
+        "changed since, as hardware and versions, may still move a figure a little.",
         "until": "{} to {}",
     },
     "zh/claims.md": {
@@ -83,6 +86,8 @@ WORDS: dict[str, dict[Any, str]] = {
         "environment": "- {dates}：{processor}，{cores} 核，{system}；residuum {residuum}，torch {torch}，numpy "
         "{numpy}，Python {python}",
         "again": "## 重复这些研究的命令",
+        "older": "2026-11-27 之前的网络，一轮之内看到图片的[顺序](limits.md)与现在不同：这些研究的命令加上了 "
+        "`--shuffle as-0.1`，按那时的顺序训练。此后其他的变化，如硬件和版本，仍可能使数字略有出入。",
         "until": "{} 至 {}",
     },
 }
@@ -90,6 +95,10 @@ FIGURES = re.compile(r" \([^()]*\)|（[^（）]*）")
 BETWEEN = re.compile("(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
 """A blank within Chinese."""
 ANSWERS = get_args(Answer)
+NEW_ORDER = "2026-11-27"
+"""The day from which an epoch's order has draws of its own (docs/limits.md)."""
+OWN_PICTURES = "cifar10"
+"""What studies train on at these scales, where nothing else is said."""
 
 
 def page(name: str, results: Sequence[StudyRecord]) -> str:
@@ -101,7 +110,7 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
     answers = [result.answer for result in results]
     head = words["head"]
     table = [head, "|" + "---|" * (head.count("|") - 1), *(_row(one, words) for one in results)]
-    commands = ["```", *(result.command for result in results), "```"]
+    commands = ["```", *map(_repeating, results), "```"]
     parts += [
         words["counts"].format(**{answer: answers.count(answer) for answer in ANSWERS}),
         "\n".join(table),
@@ -109,9 +118,19 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
         words["where"],
         "\n".join(_environments(results, words)),
         words["again"],
+        *([words["older"]] if any(map(_shuffled_otherwise, results)) else []),
         "\n".join(commands),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _shuffled_otherwise(result: StudyRecord) -> bool:
+    """Say whether its nets were trained with the order of pictures that version 0.1 had."""
+    return bool(result.runs) and result.environment.date < NEW_ORDER
+
+
+def _repeating(result: StudyRecord) -> str:
+    return result.command + (" --shuffle as-0.1" if _shuffled_otherwise(result) else "")
 
 
 def _row(result: StudyRecord, words: dict[Any, str]) -> str:
@@ -178,17 +197,26 @@ def read_results(folder: Path = RESULTS) -> list[StudyRecord]:
 
 
 def take(source: Path, folder: Path = RESULTS) -> list[Path]:
-    """Copy the studies below `source` that ran at quick or full on nets of their own; return the copies."""
-    copies = []
+    """Copy the studies below `source` that ran at quick or full on nets and pictures of their own; return the copies.
+
+    Of one that ran with several numbers of seeds, that with the most is taken.
+    """
+    wanted = dict[Path, tuple[int, Path]]()
     for path in sorted(source.glob("*/study.json")):
         result = read_record(path, StudyRecord)
-        if result.scale not in SCALES or result.examined:
-            continue
-        copy = folder / _file_name(result)
+        kept = (len(result.seeds), path)
+        if result.scale in SCALES and not result.examined and _data(result) == OWN_PICTURES:
+            copy = folder / _file_name(result)
+            wanted[copy] = max(wanted.get(copy, kept), kept)
+    for copy, (_, path) in wanted.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-        copies.append(copy)
-    return copies
+    return list(wanted)
+
+
+def _data(result: StudyRecord) -> str:
+    _, _, given = result.command.partition(" --data ")
+    return given.split()[0] if given else OWN_PICTURES
 
 
 def main() -> None:

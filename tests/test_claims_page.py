@@ -54,6 +54,13 @@ def test_the_translation_has_the_same_figures() -> None:
     assert figures("claims.md") == figures("zh/claims.md")
 
 
+def test_older_results_are_repeated_in_their_own_order(script: ModuleType) -> None:
+    result = read_record(ROOT / "results" / "studies" / "degradation.json", StudyRecord)
+    today = replace(result, environment=replace(result.environment, date="2026-11-28T00:00:00+00:00"))
+    assert f"{result.command} --shuffle as-0.1\n" in script.page("claims.md", [result])
+    assert "--shuffle" not in script.page("claims.md", [today])
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_every_result_says_where_it_comes_from(path: Path) -> None:
     result = read_record(path, StudyRecord)
@@ -158,6 +165,8 @@ def test_only_whole_studies_of_their_own_nets_are_taken(script: ModuleType, tmp_
     leave(source / "degradation-tiny", eight_series() | {"scale": "tiny"})
     leave(source / "loss-surface-mine", maps())  # of a given model
     leave(source / "deep" / "down", long_labels())
+    leave(source / "degradation-digits", eight_series() | {"command": "residuum study degradation --data digits"})
+    leave(source / "degradation-1-seed", eight_series() | {"seeds": [0]})
     copies = script.take(source, results)
     assert [copy.name for copy in copies] == ["degradation.json", "degradation-full.json"]
     assert copies[0].read_bytes() == (source / "degradation" / "study.json").read_bytes()

@@ -163,6 +163,34 @@ def test_a_fault_is_one_message_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train My photos", "'My photos'"),
+        ("data check My photos", "'My photos'"),
+        ("evaluate run 3", "'run 3'"),
+        ("evaluate run 3 My photos", "'run 3' 'My photos'"),
+        ("report run 3", "'run 3'"),
+        ("train --resume run 3", "'run 3'"),
+        ("predict run 3 My photos/a red ant.png", "'run 3' 'My photos/a red ant.png'"),
+        ("train 3 photos", ""),
+        ("evaluate nothing at all", ""),
+    ],
+)
+def test_a_name_with_spaces_without_quotes_is_told(
+    words: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "My photos").mkdir()
+    (tmp_path / "My photos" / "a red ant.png").touch()
+    (tmp_path / "run 3").mkdir()
+    (tmp_path / "3").touch()  # one of the words may be there
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command(words.split(), capsys, monkeypatch)
+    assert code == 2
+    assert ("needs quotes" in err) == bool(said)
+    assert err.endswith(f"\n  mend: a name with spaces needs quotes: {said}\n") == bool(said)
+
+
 def test_the_nearest_of_names_that_end_in_a_number_have_the_nearest_numbers() -> None:
     assert nearest("resnet9", ["resnet50", "resnet18", "resnet20", "plain9"]).startswith("did you mean resnet18 or")
     assert nearest("resnet5O", ["resnet50", "vgg16"]) == "did you mean resnet50?"

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from made_up_machine import measured_as
+from page_reading import Page
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -40,6 +41,7 @@ from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import most_removable, still_removable, without
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.trim import trim
+from residuum.depth_printing import print_trim
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
@@ -53,6 +55,7 @@ from residuum.models.spec import NetSpec
 from residuum.records.codec import write_record
 from residuum.records.depth import Point
 from residuum.records.model import Imported, Provenance
+from residuum.reporting.depth_page import write_depth_report
 from residuum.settings import EvaluateSettings, GrowSettings, LesionSettings, TrainSettings, TrimSettings
 from residuum.verb import refuse_taken_by_trim
 
@@ -648,7 +651,8 @@ def test_choices() -> None:
     assert choose({"speedup": 1.0}, faster)[0] == 0
     assert choose({"speedup": 1.2}, faster)[0] == 1
     assert choose({"speedup": 1.6}, faster)[0] == 2
-    assert "2.00 times as fast" in choose({"speedup": 1.6}, faster)[1]
+    assert "2.00 times as fast in batches of 32" in choose({"speedup": 1.6}, faster)[1]
+    assert "times that tell little" in choose({"speedup": 1.6}, faster, times_say_something=False)[1]
 
 
 def test_choices_that_cannot_be_met_say_what_can() -> None:
@@ -1001,7 +1005,7 @@ def test_a_folder_that_another_call_began_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly(monkeypatch)
-    monkeypatch.setattr("residuum.depth.trim.choose", lambda *_: {}["stopped"])
+    monkeypatch.setattr("residuum.depth.trim.choose", lambda *_, **__: {}["stopped"])
     out = tmp_path / "out"
     with pytest.raises(KeyError):
         trim(trim_settings(model, out, random=0, images=10))
@@ -1122,29 +1126,39 @@ def test_times_are_said_to_decide_only_where_they_do(
     assert ("the choice" in said) == decides
 
 
+@pytest.mark.parametrize("worse", [False, True])
 def test_repair_trains_the_cut_net_on_the_other_pictures(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], worse: bool
 ) -> None:
     """Training itself is another room's; here it is seen what it is told, and what becomes of its figures."""
     told: list[TrainSettings] = []
+    grown_file = grow(GrowSettings(str(model), blocks=(4, 4), out=str(tmp_path / "other.safetensors")))
 
     def train(settings: TrainSettings) -> runs.RunRecord:
         told.append(settings)
         assert settings.start is not None
         run = Path(settings.out or "")
-        write_whole(run / runs.MODEL, Path(settings.start).read_bytes())
-        lines = [made.epoch(at, validation_accuracy=accuracy) for at, accuracy in ((1, 0.5), (2, 0.75))]
+        write_whole(run / runs.MODEL, grown_file.read_bytes())  # any other
+        lines = [made.epoch(at, validation_accuracy=accuracy) for at, accuracy in ((1, 0.5), (2, 0.0 if worse else 1))]
         return made.run_record(run, lines, made.evaluation(0.7, "test", 360))
 
     monkeypatch.setattr(repair_module, "train", train)
     quickly(monkeypatch)
-    out = trim(trim_settings(model, tmp_path / "out", random=0, repair=2, seed=5, max_drop=100.0))
+    asked = trim_settings(model, tmp_path / "out", random=0, repair=2, seed=5, max_drop=100.0)
+    out = trim(asked)
     found = json.loads((out / "trim.json").read_text())["repaired"]
     assert found.pop("original_test_accuracy") == pytest.approx(
         float((answers(model, digits().test).argmax(1) == digits().test.labels).mean())  # type: ignore[union-attr]
     )
     assert found.pop("protocol") == "single view, 8×8"
-    assert found == {"epochs": 2, "validation_accuracy": 0.75, "test_accuracy": 0.7, "test_images": 360}
+    figures = {"epochs": 2, "validation_accuracy": 0.0 if worse else 1.0, "test_accuracy": 0.7, "test_images": 360}
+    assert found == figures | ({"kept": False} if worse else {})
+    kept = out / "model-unrepaired.safetensors" if worse else grown_file
+    assert (out / "model.safetensors").read_bytes() == kept.read_bytes()
+    capsys.readouterr()
+    print_trim(asked, out, json=False)
+    assert ("the unrepaired net: training on made it worse" in capsys.readouterr().out) == worse
+    assert ("the model is the unrepaired one" in Page(write_depth_report(out).read_text()).plain) == worse
     (settings,) = told
     assert (settings.data, settings.epochs, settings.recipe) == ("digits", 2, "fine_tune")
     assert settings.start == str(out / "model-unrepaired.safetensors")
@@ -1153,9 +1167,10 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
         "model.safetensors",
         "model-unrepaired.safetensors",
         "repair",
+        "report.html",
         "trim.json",
     }
-    assert load(out).about.lineage[-1].verb == "trim"
+    assert load(out).about.lineage[-1].verb == ("trim" if worse else "grow")
 
 
 def opened_at(model: Path, source: str | None) -> NetWithData:

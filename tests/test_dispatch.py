@@ -94,7 +94,7 @@ def test_nets_of_several_threads_share_the_cores() -> None:
 def test_a_dry_run_trains_nothing_and_names_the_nets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Planned):
         next(train_all({tmp_path / "runs" / "a": SMALL}, WhereTrained(dry_run=True), 1))
-    assert "to be trained: 1 nets\n  a\n" in capsys.readouterr().err
+    assert "to be trained: 1 nets, of 1 pass\n  a\n" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

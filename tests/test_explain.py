@@ -22,7 +22,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 import residuum
-from residuum import runs
+from residuum import chinese, runs
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import PartlyDone, UserError
 from residuum.evaluation import heat_maps
@@ -402,6 +402,27 @@ def test_maps_that_speak_against_each_other_are_said_to() -> None:
     assert "on opposite sides" in disagreement([peaked(0, 3, rest=0.6), peaked(3, 0, rest=0.6)])  # broad, but far apart
     assert "on opposite sides" in disagreement([peaked(1, 0, rest=0.6), peaked(1, 3, rest=0.6)])
     assert disagreement([peaked(0, 0)]) == ""
+
+
+def on_grid(side: int, row: int, column: int) -> Heat:
+    values = np.zeros((side, side))
+    values[row, column] = 1.0
+    x, y = (column + 0.5) / side, (row + 0.5) / side
+    return Heat(method="made up", picture="", x=x, y=y, values=tuple(map(tuple, values.tolist())))
+
+
+def test_maps_are_no_finer_than_their_places() -> None:
+    assert disagreement([on_grid(14, 1, 5), on_grid(7, 1, 2)]) == ""  # RISE and Grad-CAM at one place of the coarser
+    assert disagreement([on_grid(7, 0, 2), on_grid(7, 1, 2)]) == ""
+    assert disagreement([on_grid(7, 0, 2), on_grid(7, 2, 2)]).startswith(
+        "The two maps disagree about this picture: where one is strongest"
+    )
+
+
+def test_maps_that_disagree_within_a_third_of_the_picture_say_so() -> None:
+    said = disagreement([on_grid(14, 0, 6), on_grid(14, 4, 8)])
+    assert said.startswith("The two maps disagree about this picture: both are strongest at the top, but apart: where")
+    assert chinese.said(said).startswith("对这张图片，两张热力图不一致：最强的地方都在上方")
 
 
 def test_a_page_of_a_hostile_file_holds_no_script(run: Path, photographs: Path, tmp_path: Path) -> None:

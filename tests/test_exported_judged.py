@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import every_sixth_digit
-from small_start import SPEC, coloured_noise
+from small_start import SPEC, coloured_noise, small_model
 
 import residuum
 from residuum import runs
@@ -20,12 +20,15 @@ from residuum.data.open import open_data
 from residuum.data.preprocess import Preprocessing, normalise, weighted
 from residuum.errors import UserError
 from residuum.evaluation.exported import views_of
-from residuum.exporting.export import export
+from residuum.exporting.export import PARITY, export
 from residuum.judged_printing import print_evaluation
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.outward_printing import print_export
 from residuum.outward_settings import ExportSettings
-from residuum.records.evaluation import DataEvaluation
+from residuum.records.codec import read_record
+from residuum.records.engines import Parity
+from residuum.records.evaluation import DataEvaluation, Evaluation
 from residuum.records.model import Provenance, View
 from residuum.settings import EvaluateSettings
 
@@ -138,8 +141,14 @@ def test_pictures_that_training_may_have_seen_are_told(
 def test_broken_pictures_are_left_out_where_that_is_asked(exports: dict[ExportTarget, Path], tmp_path: Path) -> None:
     folder = seven_and_two(tmp_path / "all")
     (folder / "2" / "3.png").write_bytes((folder / "2" / "3.png").read_bytes()[:60])
-    with pytest.raises(UserError, match=r"3\.png"):
+    with pytest.raises(UserError, match=r"3\.png") as alone:
         residuum.evaluate(exports["onnx"], folder, threads=1)
+    assert "go on without it by skip_broken" in alone.value.mend
+    (folder / "2" / "4.png").write_bytes(b"")
+    with pytest.raises(UserError, match="2 pictures of") as both:
+        residuum.evaluate(exports["onnx"], folder, threads=1)
+    assert "4.png: the file is empty" in both.value.why
+    (folder / "2" / "4.png").write_bytes((folder / "2" / "5.png").read_bytes())
     assert residuum.evaluate(exports["onnx"], folder, threads=1, skip_broken=True).images == 17
 
 
@@ -193,3 +202,40 @@ def test_a_run_that_holds_an_export_too_is_judged_by_its_net(
 def test_the_precision_that_was_asked_for_is_told(exports: dict[ExportTarget, Path]) -> None:
     found = residuum.evaluate(exports["openvino"], "digits", threads=1, precision="bfloat16")
     assert (found.engine, found.precision) == ("openvino", "bfloat16")
+
+
+def test_an_export_held_against_learnt_pictures_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    colours = {"red": (150, 90, 90), "green": (90, 150, 90), "blue": (90, 90, 150)}
+    learnt, others = (coloured_noise(tmp_path / name, colours, 12, 20, seed) for seed, name in enumerate(["a", "b"]))
+    start = small_model(tmp_path / "start.safetensors", ("a", "b", "c"), 20)
+    how: dict[str, Any] = {"start": str(start), "tune": "head", "threads": 1, "precision": "float32"}
+    run = residuum.train(str(learnt), out=str(tmp_path / "run"), **how).path
+    told: dict[str, Any] = {"model": run, "to": "onnx", "threads": 1}
+
+    def exported(name: str, **data: Any) -> tuple[Parity, str]:
+        found = export(ExportSettings(**told, out=tmp_path / name, **data))
+        capsys.readouterr()
+        print_export(ExportSettings(**told), found, False)
+        return read_record(found.path / PARITY, Parity), capsys.readouterr().out
+
+    parity, said = exported("own")
+    own = read_record(run / runs.EVALUATION, Evaluation)
+    assert (parity.seen, parity.agreements[0].pictures) == (18, 18)  # the others are for measuring ranges
+    assert (own.split, own.images) == ("out-of-fold", 36)
+    assert parity.judged == own.figures()
+    assert "it was trained on all of these pictures, which flatters both accuracies" in said
+    right = f"judged   {own.top1.value:.2%} ({own.top1.low:.1%} to {own.top1.high:.1%}), the run's own figure, of 36"
+    assert f"{right} training pictures, each by a net that had not seen it" in said
+    parity, said = exported("others", data=others)
+    assert (parity.seen, parity.judged, "flatters" in said) == (0, None, False)
+    for split in ("train", "test"):
+        shutil.copytree(others, tmp_path / "cut" / split)
+    for number in range(5):  # under other names, and called otherwise
+        shutil.copy(learnt / "red" / f"{number}.png", tmp_path / "cut" / "test" / "blue" / f"copy {number}.png")
+    parity, said = exported("mixed", data=tmp_path / "cut")
+    assert parity.seen == 5
+    assert "it was trained on 5 of these 41 pictures, which flatters both accuracies" in said
+    for number in range(2):
+        shutil.copy(learnt / "red" / f"{number}.png", others)
+    parity, said = exported("loose", data=others)  # no labels, so no accuracy
+    assert (parity.seen, "flatters" in said) == (2, False)

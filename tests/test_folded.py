@@ -27,7 +27,7 @@ from residuum.depth.measure import recalibrated
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import without
 from residuum.depth.trim import trim
-from residuum.depth.unfold import unfold
+from residuum.depth.unfold import folded_again, unfold
 from residuum.depth_printing import print_trim
 from residuum.exchange.import_weights import import_weights
 from residuum.loading import load
@@ -93,6 +93,9 @@ def test_unfolded_a_net_answers_as_before(which: slice) -> None:
         assert len(unfolded(net)) == len(pairs(net))
         torch.testing.assert_close(net(shown[0]), before, rtol=1e-4, atol=1e-4)
         assert unfold(net, []) == 0
+        folded_again(net)
+        assert is_folded(net)
+        torch.testing.assert_close(net(shown[0]), before, rtol=1e-4, atol=1e-4)
 
 
 def test_the_statistics_of_an_unfolded_net_are_those_of_its_pictures() -> None:
@@ -175,7 +178,7 @@ def test_trim_unfolds_bn_and_says_so(
     assert not found.is_folded
     assert None not in [point.accuracy_recalibrated for point in found.curve]
     smaller = load(out).net
-    assert len(unfolded(smaller)) == len(pairs(smaller))
+    assert is_folded(smaller)  # so that training treats it as what it is
     assert_the_model_is_as_said(out, found)
     if keep == 1.0:
         with torch.no_grad():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_up_machine import measured_as
 from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,7 +26,7 @@ from residuum.errors import UserError
 from residuum.forecast import cost, measure, memory, power, source
 from residuum.forecast.cost import Work, forecast_on
 from residuum.forecast.measure import judged_in, phases_of
-from residuum.forecast.run import plan
+from residuum.forecast.run import _said, plan
 from residuum.forecast.source import Source
 from residuum.models.count import activation_bytes
 from residuum.models.count import cost as counted
@@ -111,6 +112,15 @@ def test_what_is_told_is_what_the_run_then_does(told: tuple[Forecast, Path], tmp
     assert 0 < found.seconds.training < 60
     assert found.seconds.validating > 0
     assert found.memory > 10**8  # torch alone is more
+
+
+def test_that_others_were_computing_when_the_machine_was_timed_is_told(
+    resolved: Resolved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residuum.fastest.fastest", lambda **_: structs.replace(measured_as(1), waited=0.3))
+    assert "threads waited 30% of the time: alone it may take less" in " ".join(_said(resolved, 64))
+    monkeypatch.setattr("residuum.fastest.fastest", lambda **_: measured_as(1))
+    assert "others" not in " ".join(_said(resolved, 64))
 
 
 def save(run: Path, *given: Any) -> None:

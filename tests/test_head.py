@@ -501,8 +501,12 @@ def test_the_way_is_chosen_unless_another_was_asked_for(
     assert (resolved.cut is None) == (recipe in ("head", "tune_all"))
 
 
-def test_a_net_of_the_same_classes_is_trained_on(finished: runs.RunRecord, flat: Path) -> None:
-    assert resolve(TrainSettings(str(flat), start=str(finished.path))).recipe.name == "fine_tune"
+def test_a_net_of_the_same_classes_is_trained_on(finished: runs.RunRecord, flat: Path, tmp_path: Path) -> None:
+    """But where its last layer alone was fitted, this is done again, unless something is said of the course."""
+    assert resolve(TrainSettings(str(flat), start=str(finished.path))).recipe.name == "head"
+    asked = TrainSettings(str(flat), start=str(finished.path), epochs=1, batch_size=8, out=str(tmp_path / "run"))
+    assert resolve(asked).recipe.name == "fine_tune"
+    assert resolve(TrainSettings(str(flat), start=str(train(asked).path))).recipe.name == "fine_tune"
 
 
 @pytest.mark.parametrize(

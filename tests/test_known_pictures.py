@@ -117,7 +117,7 @@ def test_pictures_that_were_learnt_are_known_under_other_labels(
 
 
 def test_a_folder_of_copies_beside_new_pictures_is_counted(
-    fresh: tuple[Path, Path], photos: Path, tmp_path: Path
+    fresh: tuple[Path, Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -130,9 +130,21 @@ def test_a_folder_of_copies_beside_new_pictures_is_counted(
         shutil.copy(photos / f"{number:03}.png", copies / f"old{number}.png")
         rows[f"old{number}.png"] = ["red"]
     found = judged(fresh[0], table(copies / "tags.csv", rows))
-    assert (found.split, found.seen, found.beside) == ("all", 5, ())
+    assert (found.split, found.seen) == ("all", 5)
+    (folds,) = found.beside
+    unseen = read_unseen(fresh[0] / runs.OUT_OF_FOLD)
+    asked = [[Path(name).name for name in unseen.about.names].index(f"{number:03}.png") for number in range(5)]
+    truth = np.tile([name == "red" for name in unseen.about.classes], (5, 1))
+    assert (folds.split, folds.images) == ("out-of-fold", 5)
+    right = unseen.probabilities[asked].argmax(axis=1) == truth[0].argmax()
+    assert folds.top1.value == pytest.approx(right.mean())
+    print_evaluation(EvaluateSettings(fresh[0], str(copies)), found, json=False)
+    said = capsys.readouterr()
+    assert "include 5 that it was trained on" in said.err
+    assert "Below stand its answers out of fold, to the 5 that it knows." in said.err
+    assert said.out.splitlines()[-1].endswith("5 pictures")
     run = runs.read_run(fresh[0])
-    assert [one.split for one in run.later] == ["all"]
+    assert [one.split for one in run.later] == ["all", "out-of-fold"]
     card = write_card(CardSettings(fresh[0])).read_text()
     assert "| tags.csv | all: 5 of them it was trained on, which flatters it | 15 |" in card
     assert "trained_on: 5" in card

@@ -74,10 +74,10 @@ LADDER = {
     "files": {"errors"},
     "commit": {"version"},
     "machine": {"commit", "records", "version"},
-    "records": {"errors", "files", "choices", "settings", "recipe", "version"},
+    "records": {"errors", "files", "choices", "plain_data", "settings", "recipe", "version"},
     "lock": {"errors", "files", "records"},
     "apart": {"errors"},
-    "runs": {"apart", "choices", "errors", "files", "lock", "records"},
+    "runs": {"apart", "choices", "errors", "files", "lock", "plain_data", "records"},
     "tracking": BASE,
     "kernels": BASE,
     "fastest": BASE | {"kernels"},
@@ -355,6 +355,25 @@ def out_of_order(files: Files, text: str) -> list[str]:
     return [f"{a} imports {b}" for a, b in sorted(pairs) if places.get(a, len(places)) < places.get(b, 0)]
 
 
+def unquoted_commands(files: Files) -> list[str]:
+    """Find what a command that is said has in it as it came: the shell would part a path at its spaces."""
+    faults = []
+    for path, tree in trees(files).items():
+        for text in [node for node in nodes_of(tree) if isinstance(node, ast.JoinedStr)]:
+            before = ""
+            for part in text.values:
+                words = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
+                if words and not words.startswith("quoted(") and COMMAND_BEFORE.search(before):
+                    faults.append(f"{path}:{text.lineno} says a command with {words} unquoted")
+                before += str(part.value) if isinstance(part, ast.Constant) else "X"
+    return faults
+
+
+VERBS = "bench|card|evaluate|explain|export|grow|import|lesion|models|plan|predict|publish|report|serve|show|study"
+VERBS += r"|sweep|train|trim|export-weights|data \w+|weights \w+"
+COMMAND_BEFORE = re.compile(rf"\bresiduum ({VERBS})\b[^.;:`\n]* $|--(data|from|out|resume|start) $")
+
+
 CHECKS = [
     climbing,
     circles,
@@ -365,6 +384,7 @@ CHECKS = [
     vague_names,
     unsafe_uses,
     stray_prints,
+    unquoted_commands,
 ]
 
 
@@ -492,6 +512,15 @@ def test_what_prints_is_found():
     text = "import sys\ndef f():\n  print(1)\n  sys.stderr.write('')\n"
     assert len(stray_prints({"data/folder.py": text})) == 2
     assert stray_prints({"printing.py": text, "data/folder.py": "from residuum.console import say\nsay('')"}) == []
+
+
+def test_an_unquoted_path_in_a_command_is_found():
+    def found(text):
+        return unquoted_commands({"runs.py": text})
+
+    assert len(found('say(f"next     residuum data review {run} {data} DATA")')) == 2
+    assert len(found('say(f"the same with --out {run}")')) == 1
+    assert found('say(f"next     residuum report {quoted(run)}; residuum does not open {run}")') == []
 
 
 @pytest.mark.parametrize("path", ["utils.py", "data/helpers.py", "core/net.py", "data/_common.py"])

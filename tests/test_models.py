@@ -1,7 +1,7 @@
 """The family against published counts, torchvision's nets, and what the paper promises."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,13 +18,14 @@ from residuum.kernels import build
 from residuum.models.count import cost, multiply_adds, parameters
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.layers import ZeroPad
-from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
+from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named
 from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet, _stem, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
 from residuum.models.whitening import whiten
 from residuum.records.model import About, View
+from residuum.records.run import RunSettings, plain_name
 from residuum.settings import ModelsSettings, TrainSettings
 from residuum.training import way as chosen_way
 from residuum.training.resolve import resolve
@@ -693,3 +694,26 @@ def test_a_stem_that_leaves_little_of_small_pictures_is_said(
     spec = resolve(TrainSettings("digits", model=model, image_size=side, stem=stem), looking=False).spec
     left = _stem(spec)(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
     assert [f"of pictures of {side} px it leaves {left}×{left} places" in one for one in told] == [True] * little
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "called"),
+    [
+        ("resnet32", {}, "resnet32"),
+        ("resnet32", {"shortcut": "none"}, "plain32"),
+        ("resnet32", {"shortcut": "C"}, "resnet32"),
+        ("plain20", {"blocks": (1, 1, 1)}, "plain8"),
+        ("resnet20", {"blocks": (9, 9, 9), "shortcut": "none"}, "plain56"),
+        ("cifar-resnet18", {"blocks": (3, 4, 6, 3)}, "cifar-resnet34"),
+        ("resnext50-32x4d", {"blocks": (3, 4, 23, 3)}, "resnext101-32x4d"),
+        ("wide-resnet16-4", {"blocks": (4, 4, 4)}, "wide-resnet16-4"),
+    ],
+)
+def test_a_run_calls_its_net_what_it_is(name: str, changed: dict[str, Any], called: str) -> None:
+    net = named(name, **changed)
+    resolved = {"data": "d", "model": name, "recipe": "quick", "epochs": 1, "seed": 0, "net": asdict(net)}
+    resolved |= {"depth": net.depth, "parameters": 1, "multiply_adds": 1}
+    run = RunSettings(command="", asked=dict(changed), settings={}, resolved=resolved)
+    assert run.net == called
+    if called in NAMED_NETS and "wide" not in called:
+        assert NAMED_NETS[called].blocks == net.blocks

@@ -225,6 +225,28 @@ def test_a_file_that_is_no_picture_leaves_no_answer_of_the_one_before(tab: Tab, 
 
 
 @in_browser
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("notes.txt", b"no picture\n", "It is none of PNG, JPEG"),
+        ("bill.pdf", b"%PDF-1.7\n", "It is a PDF"),
+        ("of one line.txt", "蚂蚁".encode(), "It is none of PNG, JPEG"),  # as curl -d may have left a picture
+        ("empty.txt", b"", "Its body is empty"),
+    ],
+)
+def test_of_a_file_that_is_no_picture_a_person_is_told_what_to_do(
+    tab: Tab, tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    tab.drop(tmp_path / name)
+    tab.wait("!document.getElementById('fault').hidden && document.querySelector('main').ariaBusy === 'false'")
+    said = tab.js("document.getElementById('fault').textContent")
+    assert why in said
+    assert not re.search("curl|-data|application/|image/", said)
+    assert "Send a whole picture: PNG, JPEG" in said or "Choose a file that is a picture, such as a JPEG" in said
+
+
+@in_browser
 def test_a_map_that_takes_too_long_is_left_out_and_asked_for_again(
     tab: Tab, served: tuple[Service, str], picture: Path
 ) -> None:
@@ -357,6 +379,9 @@ CHOSEN = """() => {
 """A picture is chosen."""
 
 
+NOTICES = """[...document.querySelectorAll('[role=alert]')].filter(n => n.checkVisibility()).map(n => n.textContent)"""
+
+
 @in_browser
 def test_a_server_that_wants_a_token_is_given_it(tab: Tab, served: tuple[Service, str]) -> None:
     service, address = served
@@ -366,9 +391,14 @@ def test_a_server_that_wants_a_token_is_given_it(tab: Tab, served: tuple[Service
         tab.open(address)
         tab.wait("document.getElementById('asked')?.hidden === false")
         tab.js(f"({CHOSEN})()")
-        tab.wait("!document.getElementById('fault').hidden")
-        assert tab.js("document.getElementById('fault').textContent") == "This server wants its token."
-        tab.js("document.getElementById('token').value = 'open sesame'; document.getElementById('token').focus()")
+        tab.wait("document.activeElement.id === 'token' && document.querySelector('main').ariaBusy === 'false'")
+        assert tab.js(NOTICES) == ["This server wants its token. Whoever runs it has it."]
+        tab.js("document.getElementById('token').value = 'open barley'")
+        tab.press("Enter")
+        tab.wait(f'({NOTICES}).join() === "That is not this server\'s token."')
+        tab.js("document.getElementById('language').click()")
+        assert tab.js(NOTICES) == ["这不是这台服务器的令牌。"]
+        tab.js("document.getElementById('token').value = 'open sesame'")
         tab.press("Enter")
         tab.wait(ANSWERED)
         assert tab.js("document.querySelectorAll('#examples img[src^=blob]').length") == 8

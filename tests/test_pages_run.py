@@ -87,6 +87,7 @@ def served(line: str, folder: Path) -> Iterator[str]:
 def place(tmp_path: Path) -> Path:
     photographs(tmp_path / "PHOTOS")
     photographs(tmp_path / "FOLDER")
+    photographs(tmp_path / "NEWPICTURES")
     (tmp_path / "PICTURE").write_bytes((tmp_path / "PHOTOS" / "cat" / "0.jpg").read_bytes())
     theirs = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1])
     torch.save(theirs.state_dict(), tmp_path / "FILE")

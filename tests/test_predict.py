@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from conftest import Command
 from small_start import coloured_noise, small_model
 
 import residuum
-from residuum import Predictor, UserError
+from residuum import Predictor, UserError, load
 from residuum.prediction.addresses import fetched
 from residuum.prediction.answer import Answer
 from residuum.prediction.sorting import class_folders, sort_copy
@@ -150,6 +151,43 @@ def test_folders_of_classes_stay_below_and_apart(tmp_path: Path):
     (tmp_path / "x.png").write_bytes(b"1")
     unsure = Answer(str(tmp_path / "x.png"), ("a/b",), (1.0,), distance=2.0, threshold=1.0)
     assert sort_copy(unsure, folders).parent.name == "unsure (2)"
+
+
+def test_answers_below_what_is_asked_are_unsure_and_sorted_so(
+    command: Command, model: Path, folder: Path, tmp_path: Path
+):
+    _, out, err = command(model, folder, "--json")
+    assert 'it never says "unsure"' in err
+    usual = {row["picture"]: row["answers"][0] for row in map(json.loads, out.splitlines()) if "answers" in row}
+    likeliest = sorted(one["probability"] for one in usual.values())
+    limit = (likeliest[2] + likeliest[3]) / 2
+    command(model, folder, "--at-least", limit, "--out", tmp_path / "a.csv", "--sort-into", tmp_path / "sorted")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = {row["picture"]: row for row in csv.DictReader(file) if not row["error"]}
+    expected = {name: one["probability"] < limit for name, one in usual.items()}
+    assert {name: row["unsure"] == "true" for name, row in rows.items()} == expected
+    assert all(row["reason"].startswith("the likeliest class has ") == expected[name] for name, row in rows.items())
+    assert len(list((tmp_path / "sorted" / "unsure").iterdir())) == sum(expected.values()) == 3
+    _, out, err = command(model, folder, "--at-least", limit, "--json")
+    assert 'it says "unsure" by --at-least alone' in err
+    found = [row for row in map(json.loads, out.splitlines()) if "answers" in row]
+    assert {row["picture"]: row["unsure"] for row in found} == expected
+    assert not any("distance" in row for row in found)
+    held = load(model, threads=1, at_least=limit)
+    assert {one.picture: one.unsure for one in held.answers(folder) if isinstance(one, Answer)} == expected
+
+
+def test_both_reasons_to_be_unsure_are_said():
+    far: dict[str, float] = {"distance": 2.0, "threshold": 1.0}
+    assert Answer("x", ("a",), (0.5,), **far, at_least=0.6).reason == (
+        "unlike the training pictures: 2.000 from the nearest, 1.000 is the limit; "
+        "the likeliest class has 50.0%, less than 60.0%"
+    )
+    assert Answer("x", ("a",), (0.59996,), at_least=0.6).reason == "the likeliest class has 59.996%, less than 60.000%"
+    assert Answer("x", ("a",), (0.6,), at_least=0.6).unsure is False
+    assert Answer("x", ("a",), (0.1,)).unsure is None
+    near = Answer("x", ("a",), (0.5,), distance=0.5, threshold=1.0)
+    assert (near.unsure, replace(near, at_least=0.6).unsure) == (False, True)
 
 
 def test_ctrl_c_leaves_what_is_answered(command: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

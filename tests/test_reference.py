@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
+import platformdirs
 import pytest
 
 import residuum
@@ -85,3 +86,16 @@ def test_every_public_name_stands_on_the_page(page: str) -> None:
     assert set(re.findall(r"^### residuum\.(\w+)$", text, re.MULTILINE)) == set(residuum.__all__) - {"__version__"}
     assert "Annotated" not in text
     assert "OnThisMachine" not in text
+
+
+@pytest.mark.parametrize("room", ["", "zh/"])
+def test_every_folder_of_the_cache_stands_on_the_page(room: str) -> None:
+    page = (ROOT / "docs" / room / "reference" / "files.md").read_text(encoding="utf-8")
+    code = [file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py")]
+    kept = {name for text in code for name in re.findall(r'cache_folder\(\) / "([\w-]+)"', text)}
+    assert kept >= {"weights", "hub", "kernels"}
+    assert sorted(name for name in kept if f"`{name}`" not in page) == []
+    by_default = platformdirs.unix.Unix("residuum", appauthor=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("XDG_CACHE_HOME", raising=False)
+        assert f"`{by_default.user_cache_dir.replace(str(Path.home()), '~')}`" in page

@@ -24,15 +24,16 @@ from msgspec import structs
 from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusal
 from PIL import Image, ImageDraw
 
-from residuum import runs
+from residuum import chinese, runs
 from residuum.choices import Views
 from residuum.data.preprocess import Preprocessing
 from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.metrics import judge
 from residuum.evaluation.views import SAID
 from residuum.judged_printing import print_figures
-from residuum.reporting import charts, comparison, wording
+from residuum.reporting import charts, comparison, sentences, wording
 from residuum.reporting.page import write_report
 from residuum.reporting.sentences import lazy as lazy_words
 
@@ -1169,3 +1170,24 @@ def test_sorting_filtering_and_reading_the_map(tmp_path: Path, browse: Browse) -
     )
     assert shown == 1
     assert fits is True
+
+
+def test_what_at_least_would_do_is_counted_from_the_answers() -> None:
+    luck = np.random.default_rng(0)
+    answers = luck.dirichlet([1.0, 1.0, 1.0], 300).astype(np.float32)
+    labels = np.where(luck.random(300) < 0.7, answers.argmax(axis=1), luck.integers(0, 3, 300))
+    found = judge(answers, labels, ("a", "b", "c"), split="test", protocol="once")
+    right, sure = answers.argmax(axis=1) == labels, answers.max(axis=1)
+    said = sentences.by_probability(found)
+    assert len(said) == 2
+    for limit, words in zip((0.6, 0.8), said, strict=True):
+        few = sure < limit
+        assert words.replace("\u00a0", " ") == (
+            f"With --at-least {limit:g}, predict would call {few.sum()} of these 300 answers unsure: "
+            f"{right[few].mean():.1%} of those are right; of the others {right[~few].mean():.1%}."
+        ).replace("%", " %")
+    certain = judge(np.eye(3, dtype=np.float32), np.arange(3), ("a", "b", "c"), split="test", protocol="once")
+    assert sentences.by_probability(certain) == []
+    none = judge(np.full((9, 3), 1 / 3, np.float32), np.arange(9) % 3, ("a", "b", "c"), split="test", protocol="once")
+    assert sentences.by_probability(none)[0].endswith("none is left.")
+    assert [one for one in map(chinese.said, [*said, *sentences.by_probability(none)]) if "would" in one] == []

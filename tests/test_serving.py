@@ -6,8 +6,11 @@ import hashlib
 import io
 import json
 import re
+import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,7 +42,7 @@ from residuum.serving.app import app
 from residuum.serving.desk import Answered, Desk, Work
 from residuum.serving.examples import examples_of
 from residuum.serving.refusals import Refusal
-from residuum.serving.run import _bound, _token
+from residuum.serving.run import _address, _bound, _reached, _token
 from residuum.serving.service import Service, open_service
 
 CLASSES = ("red", "green", "blue")
@@ -108,6 +111,16 @@ def test_a_picture_is_answered_as_the_net_answers_it(
     assert (reply["model"], reply["engine"], reply["precision"]) == ("small", "torch", "float32")
     assert set(reply["milliseconds"]) == {"decoding", "net", "rest"}
     assert (reply["unsure"], reply["reason"]) == (None, "")  # it does not know what it was trained on
+
+
+def test_an_answer_below_what_is_asked_is_unsure(client: TestClient, picture: bytes) -> None:
+    usual = client.post("/v1/predict", **png(picture)).json()
+    best = usual["answers"][0]["probability"]
+    for at_least, is_low in ((best - 0.01, False), (best + (1 - best) / 2, True)):
+        reply = client.post(f"/v1/predict?at_least={at_least}", **png(picture)).json()
+        assert reply["answers"] == usual["answers"]
+        assert reply["unsure"] is (is_low or bool(usual["unsure"]))
+        assert ("the likeliest class has" in reply["reason"]) is is_low
 
 
 def test_a_heat_map_is_a_picture(client: TestClient, picture: bytes) -> None:
@@ -237,6 +250,8 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "no probability": (422, "/v1/predict?call_from=1.5", png(b"x")),
     "half a number": (422, "/v1/predict?call_from=0.5.1", png(b"x")),
     "not a number": (422, "/v1/predict?call_from=nan", png(b"x")),
+    "no least probability": (422, "/v1/predict?at_least=60", png(b"x")),
+    "no number as the least": (422, "/v1/predict?at_least=most", png(b"x")),
     "from which, of a map": (422, "/v1/explain?call_from=0.5", png(b"x")),
     "an unknown class": (422, "/v1/explain?of=none", png(b"x")),
     "an unknown block": (422, "/v1/blocks?off=none", png(encoded(16, "PNG"))),
@@ -280,8 +295,19 @@ def test_what_curl_made_of_a_picture_is_told_from_one_that_is_broken(kind: str, 
 
 
 def test_of_a_picture_that_is_too_large_a_smaller_one_is_wanted(client: TestClient) -> None:
-    response = client.post("/v1/predict", **png(encoded(1100, "PNG")))
-    assert (response.status_code, "send a smaller one" in response.json()["mend"]) == (422, True)
+    mend = client.post("/v1/predict", **png(encoded(1100, "PNG"))).json()["mend"]
+    assert mend == "send a smaller one; whoever runs the server may allow more by --megapixels"
+
+
+@pytest.mark.parametrize("side", [10_001, 30_000])  # Pillow refuses the second by itself
+def test_who_runs_the_server_is_not_asked_for_more_than_can_be_allowed(client: TestClient, side: int) -> None:
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    picture = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\r" + head + struct.pack(">I", zlib.crc32(head))
+    refused = client.post("/v1/predict", **png(picture + encoded(16, "PNG")[33:])).json()
+    assert refused["mend"] == "send a smaller one"
+    assert "more than 100 million pixels" in refused["why"]
+    with pytest.raises(UserError, match=r"from 0\.001 to 100"):
+        ServeSettings(megapixels=side * side / 1e6)
 
 
 def test_who_asks_in_the_wrong_place_or_way_is_told_how(client: TestClient) -> None:
@@ -377,6 +403,22 @@ def test_an_address_that_others_reach_needs_a_token(tmp_path: Path, monkeypatch:
             _token(ServeSettings(host=host))
         assert _token(ServeSettings(host=host, token_file=tmp_path / "token")) == "secret"
     assert _token(ServeSettings()) is None
+
+
+@pytest.mark.parametrize(("host", "here"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("127.0.0.1", "")])
+def test_every_address_is_said_as_one_that_can_be_asked(host: str, here: str) -> None:
+    try:
+        port = _bound(ServeSettings(host=host, port=0))
+    except UserError:
+        pytest.skip("there is no IPv6 here")
+    with port:
+        number = port.getsockname()[1]
+        said = _reached(_address(port))
+        assert (f"from here http://{here}:{number}; for others http://NAME:{number}," in said) == bool(here)
+        assert bool(said) == bool(here)
+        if here:
+            port.listen()
+            socket.create_connection((here.strip("[]"), number), 5).close()
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -83,6 +83,12 @@ def test_from_where_on_labels_are_called_can_be_asked(client: TestClient) -> Non
         assert len(reply["answers"]) == max(1, len(reply["labels"]))
 
 
+def test_the_least_probability_is_for_one_label_a_picture(client: TestClient) -> None:
+    reply = client.post("/v1/predict?at_least=0.5", **sent(MOST))  # type: ignore[arg-type]
+    assert reply.status_code == 422
+    assert reply.json()["what"] == "at_least is for one label a picture"
+
+
 def test_requests_of_one_batch_are_called_each_from_its_own(model: Path) -> None:
     """As if each had been alone, though all are computed at once."""
     service = open_service(ServeSettings((model,), threads=1))

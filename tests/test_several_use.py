@@ -380,6 +380,8 @@ def test_the_hub_is_told_of_several_labels(expected: Answers, tmp_path: Path) ->
 
 def test_from_where_on_labels_are_called_can_be_said(model: Path, folder: Path, expected: Answers) -> None:
     picture = folder / "00.png"
+    with pytest.raises(UserError, match="at_least is for one label a picture"):
+        residuum.load(model, at_least=0.5)
     for call_from in (0.0, float(np.sort(expected[0])[1]), 0.5, 1.0):
         (answer,) = residuum.predict(str(model), str(picture), call_from=call_from)
         enough = {name for name, p in zip(LABELS, expected[0], strict=True) if p >= call_from - 1e-6}

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
@@ -21,11 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from processes import living
+from scipy.stats import fisher_exact
 from study_words import left_in_english
 
 from residuum import runs
+from residuum.data.open import open_data
 from residuum.dispatch.here import train_side_by_side
-from residuum.dispatch.job import trained_by_another
+from residuum.dispatch.job import Ended, open_pictures_of, trained_by_another
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
@@ -168,6 +172,31 @@ def test_degradation_is_judged_by_training_error(
     assert degradation.RULE.judge(figures).answer == answer
 
 
+def of_pictures(count: int, *values: float) -> Quantity:
+    return replace(figure(*values), pictures=count)
+
+
+def test_the_luck_of_few_pictures_decides_nothing() -> None:
+    # digits, 20 passes, three seeds: 4 and 11 of 1,292 pictures wrong, seeds alike by chance
+    shallow, deep = (0.46875, 0.078125, 0.3125), (0.859375, 0.859375, 0.9375)
+    one = not_above("deep", "shallow")
+    assert [part.holds for part in one.parts({"deep": figure(*deep), "shallow": figure(*shallow)})] == [False]
+    figures = {"deep": of_pictures(1292, *deep), "shallow": of_pictures(1292, *shallow)}
+    assert [part.holds for part in one.parts(figures)] == [None]
+    many = {"deep": of_pictures(1_000_000, *deep), "shallow": of_pictures(1_000_000, *shallow)}
+    assert [part.holds for part in one.parts(many)] == [False]
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_two_standard_errors_of_pictures_are_an_exact_test_of_them(first: int, second: int) -> None:
+    """Where seeds agree, what is said to differ does so by Fisher's exact test, too, at a level near two errors'."""
+    n = 1000
+    q = {"a": of_pictures(n, *[first / 10] * 3), "b": of_pictures(n, *[second / 10] * 3)}
+    (part,) = above("a", "b").parts(q)
+    if part.holds is not None:
+        assert fisher_exact([[first, n - first], [second, n - second]]).pvalue < 0.1
+
+
 @pytest.mark.usefixtures("few_digits")
 def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     setup = Setup("tiny", (0, 1), studies, threads=1)
@@ -224,13 +253,13 @@ def test_a_net_smaller_than_its_name_is_said_to_be(studies: Path) -> None:
 def test_what_is_wanted_comes_before_what_takes_long(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nowhere(_source: str) -> None:
+    def nowhere(*_wanted: object) -> None:
         raise UserError("no such pictures")
 
     def untimely(*_given: object, **_more: object) -> None:
         raise AssertionError("computed before the pictures were looked for")
 
-    monkeypatch.setattr("residuum.studies.trained.open_pictures_of", nowhere)
+    monkeypatch.setattr("residuum.studies.trained.run_folder", nowhere)
     for step in ("propagation.gradient_norms", "propagation.identity_errors", "shattering.slopes"):
         monkeypatch.setattr(f"residuum.studies.{step}", untimely)
     monkeypatch.setattr("residuum.studies.identity.train_shallow", untimely)
@@ -449,8 +478,57 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     assert one["mean"] == pytest.approx(sum(one["values"]) / 2)
     assert content["environment"]["cores"] >= 1
     assert len(content["runs"]) == 8  # two kinds, two depths, two seeds
+    nets = content["nets"]
+    assert list(nets) == list(content["runs"])
+    assert sorted({one["net"] for one in nets.values()}) == ["plain20", "plain8", "resnet20", "resnet8"]
+    assert {one["seed"] for one in nets.values()} == {0, 1}
+    assert all((one["blocks"] == [1, 1, 1]) == one["net"].endswith("8") for one in nets.values())
+    assert str(studies) not in json.dumps(nets)
     assert all(name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items())
     assert str(studies) not in json.dumps(content["command"])
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_no_study_writes_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Findings({"a": figure(1.0)}, Words("", ""))
+    study = Study("it", texts()["degradation"], lambda _: found, Rule((above("a", 0.0),), {"a": "it"}))
+    monkeypatch.setattr("residuum.studies.run.open_study", lambda _: study)
+
+    def folder(**asked: Any) -> str:
+        (one,) = run_studies(StudySettings(("degradation",), out=str(tmp_path), **asked))
+        return one.name
+
+    for name in ("photos", "other/photos"):
+        (tmp_path / "of" / name).mkdir(parents=True)
+    monkeypatch.setattr("residuum.studies.run.open_pictures_of", lambda _: open_data("digits"))
+    asked: list[dict[str, Any]] = [{}, {"scale": "tiny"}, {"seeds": 1}, {"data": "digits"}]
+    asked += [{"data": str(tmp_path / "of" / name)} for name in ("photos", "other/photos")]
+    asked += [{"shuffle": "as-0.1"}]
+    names = ["it", "it-tiny", "it-1-seed", "it-digits", "it-photos", "it-photos-2", "it-as-0.1"]
+    assert [folder(**one) for one in asked] == names
+    kept = {name: (tmp_path / name / runs.STUDY).read_bytes() for name in names}
+    assert [folder(**one) for one in asked] == names  # the same command again
+    assert len(list(tmp_path.glob("*/study.json"))) == len(names)
+    (tmp_path / "it" / runs.STUDY).write_bytes(kept["it-digits"])  # as versions before 0.2 named it
+    assert folder() == "it-2"
+    assert (tmp_path / "it" / runs.STUDY).read_bytes() == kept["it-digits"]
+
+
+def test_a_study_trains_in_the_order_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = list[TrainSettings]()
+
+    def train_all(wanted: dict[Path, TrainSettings], *_: object) -> Iterator[Ended]:
+        jobs.extend(wanted.values())
+        yield Ended(tmp_path, UserError("not trained"))
+
+    monkeypatch.setattr("residuum.studies.trained.train_all", train_all)
+    for shuffle in (None, "as-0.1"):
+        asked = StudySettings(("degradation",), scale="tiny", seeds=1, shuffle=shuffle, out=str(tmp_path))
+        with pytest.raises(UserError, match="not trained"):
+            list(run_studies(asked))
+    assert [one.shuffle for one in jobs] == [None] * 4 + ["as-0.1"] * 4
+    with pytest.raises(UserError, match="nothing is shuffled"):
+        chosen(StudySettings(("lesions",), model="run", shuffle="as-0.1"))
 
 
 def test_a_picture_keeps_five_digits() -> None:
@@ -491,7 +569,7 @@ def test_the_command_lists_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
     code, out, err = study_command("degradation", "--scale", "tiny", "--seeds", "1", "--threads", "1")
     assert code == 0, err
-    assert (tmp_path / "studies" / "degradation-tiny" / "report.html").is_file()
+    assert (tmp_path / "studies" / "degradation-tiny-1-seed" / "report.html").is_file()
     assert (tmp_path / "studies" / "index.html").is_file()
     assert "undecided at scale tiny" in out  # one seed says nothing of the spread
     one_seed = "One seed has no spread, so nothing is decided of these: training error, plain20"
@@ -515,6 +593,43 @@ def test_no_study_measures_in_a_dry_run(tmp_path: Path) -> None:
     model = StudySettings(("lesions",), model="run", dry_run=True, out=str(tmp_path))
     assert list(run_studies(model)) == []
     assert not list(tmp_path.rglob(runs.STUDY))
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_plan_leaves_network_and_clock_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a plan fetches and times nothing")
+
+    monkeypatch.setenv("RESIDUUM_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("residuum.data.open.fetch", refused)
+    monkeypatch.setattr("residuum.data.open.fetched_folder", lambda _: None)
+    monkeypatch.setattr("residuum.compute.fastest", refused)
+    open_pictures_of.cache_clear()
+    for scale in ("quick", "tiny"):
+        assert list(run_studies(StudySettings(("all",), scale=scale, dry_run=True, out=str(tmp_path / "o")))) == []
+    said = capsys.readouterr().err
+    assert "to be trained: 24 nets, less those that are there: cifar10 is not on this machine" in said
+    assert "to be trained: 12 nets, of 1 pass\n" in said
+    with pytest.raises(UserError, match="not on this machine"):
+        list(run_studies(StudySettings(("degradation",), data="cifar100", dry_run=True)))
+
+
+RESULTS = sorted((Path(__file__).parent.parent / "results" / "studies").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_what_a_study_takes_is_what_was_measured(path: Path) -> None:
+    found = read_record(path, StudyRecord)
+    assert (found.scale, found.seeds) == ("quick", (0, 1, 2))
+    assert texts()[found.name].minutes == float(f"{(sum(found.runs.values()) + found.seconds) / 60:.2g}")
+
+
+def test_the_list_is_in_the_language_asked_for(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    assert "* takes --model" in command("study", "--list")[1]
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert "可用 --model" in command("study", "--list")[1]
 
 
 def started(warm: Warm, folder: Path) -> Started:

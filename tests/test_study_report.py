@@ -395,7 +395,7 @@ def assert_says_what_is_wrong(error: UserError, folder: Path) -> None:
     assert "written by residuum 0.1.0" in error.why
 
 
-FIELDS = [name for name in WHOLE["degradation"] if name not in {"kind", "pictures"}]  # one has a default
+FIELDS = [name for name in WHOLE["degradation"] if name not in {"kind", "pictures", "nets"}]  # two have defaults
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -826,6 +826,17 @@ def test_a_verdict_at_scale_tiny_is_said_to_be_none(
     assert (ONLY_TINY in page(tmp_path / "a", content).plain) == is_said
     index = write_study_index(tmp_path).read_text(encoding="utf-8")
     assert ("at scale tiny, which decides nothing" in index) == is_said
+    tiles = dict(re.findall(r"</span> ([^<]+)</span></dt>\s*<dd>\s*<b>(\d+)", index))
+    assert tiles == {"supported": "0", "contradicted": "0" if is_said else "1", "undecided": "0"} | (
+        {"scale tiny": "1"} if is_said else {}
+    )
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     assert ("规模 tiny 只说明研究能够运行" in page(tmp_path / "a", content).plain) == is_said
     assert ("规模为 tiny，不作数" in write_study_index(tmp_path).read_text(encoding="utf-8")) == is_said
+
+
+def test_what_rounding_left_of_nothing_is_written_as_nothing() -> None:
+    left = 0.5 * (1.2 - 0.9) - (0.9 - 0.75)  # 5.6e-17
+    assert left != 0
+    assert values_words(quantity("it", (0.3, left, -0.2))) == "0.3, 0, -0.2"
+    assert values_words(quantity("it", (3e-16, 2e-16))) == "3e-16, 2e-16"  # rounding is what was measured

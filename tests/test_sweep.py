@@ -5,13 +5,15 @@ import shlex
 import shutil
 import sys
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+from scipy.stats import ttest_ind, ttest_rel
 
 from residuum import runs
 from residuum.cli import main
@@ -22,10 +24,12 @@ from residuum.records.codec import read_record, write_record
 from residuum.records.study import Quantity
 from residuum.records.sweep import Combination, SweepRecord
 from residuum.reporting.page import write_report
+from residuum.reporting.sweep_view import LEFT, Row, _apart, _frame, _places
 from residuum.settings import SweepSettings, TrainSettings
 from residuum.studies.frame import Setup, quantity
 from residuum.studies.trained import net_settings, trained
 from residuum.sweeps import run as sweep_run
+from residuum.sweeps.differences import Seen, differences, holm
 from residuum.sweeps.front import standings
 from residuum.sweeps.grid import axes, combinations
 from residuum.sweeps.run import accuracy, command, sweep
@@ -128,6 +132,59 @@ def test_the_front_keeps_paretos_definition(drawn: list[tuple[float, list[int]]]
         assert (one.mean <= reached) if where != "front" else (one.mean == reached)
 
 
+# --- differences --------------------------------------------------------------------------------
+
+LUCK = {"none": (58.6, 54.6, 63.4), "A": (97.9, 96.2, 98.6), "C": (91.0, 90.3, 93.1)}
+
+
+def seen(values: dict[str, str], figures: tuple[float, ...], first: int = 0) -> Seen:
+    return Seen(values, {first + place: figure for place, figure in enumerate(figures)})
+
+
+def test_differences_are_those_of_scipys_tests() -> None:
+    over = {"shortcut": ("none", "A", "C")}
+    paired = differences(over, [seen({"shortcut": one}, figures) for one, figures in LUCK.items()])
+    assert [(one.other, one.one, one.paired) for one in paired] == [
+        ("none", "A", True),
+        ("none", "C", True),
+        ("A", "C", True),
+    ]
+    for one in paired:
+        theirs = ttest_rel(LUCK[one.one], LUCK[one.other])
+        assert one.p == pytest.approx(theirs.pvalue)
+        assert one.interval == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+        assert one.points == pytest.approx(fmean(LUCK[one.one]) - fmean(LUCK[one.other]))
+    (other,) = differences(
+        {"shortcut": ("A", "C")}, [seen({"shortcut": "A"}, LUCK["A"]), seen({"shortcut": "C"}, LUCK["C"][:2], 1)]
+    )
+    welch = ttest_ind(LUCK["C"][:2], LUCK["A"], equal_var=False)
+    assert not other.paired
+    assert other.p == pytest.approx(welch.pvalue)
+    assert other.interval == pytest.approx(tuple(welch.confidence_interval(0.95)))
+
+
+def test_many_comparisons_are_corrected_as_holm_did() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R's p.adjust has them
+    assert holm([0.6, None, 0.7]) == [1.0, None, 1.0]
+
+
+def test_each_two_values_are_compared_where_all_else_is_alike() -> None:
+    over = {"shortcut": ("none", "A", "C"), "order": ("original", "preactivation")}
+    grid = [dict(zip(over, values, strict=True)) for values in product(*over.values())]
+    found = differences(over, [seen(values, (1.0 * place, 2.0, 4.0)) for place, values in enumerate(grid)])
+    assert len(found) == 2 * 3 + 3 * 1
+    assert all(set(one.alike) == set(over) - {one.setting} for one in found)
+    lacking = differences(over, [seen(values, (1.0, 2.0) if place else ()) for place, values in enumerate(grid)])
+    assert len(lacking) == 6  # one combination has no figure
+
+
+def test_seeds_without_spread_decide_nothing() -> None:
+    over = {"lr": ("1", "2")}
+    for first, second in (((80.0,), (90.0,)), ((80.0, 80.0), (80.0, 80.0)), ((80.1, 80.2), (80.4, 80.5))):
+        (one,) = differences(over, [seen({"lr": "1"}, first), seen({"lr": "2"}, second)])
+        assert (one.interval, one.p, one.holm, one.verdict) == (None, None, None, "no spread, no answer")
+
+
 # --- a sweep ------------------------------------------------------------------------------------
 
 ASKED = SweepSettings("digits", over=("lr=0.1,0.2", "stride_in=default,1x1"), seeds=2, epochs=1)
@@ -183,6 +240,8 @@ def test_a_sweep_is_one_table_with_spread_and_names_what_failed(
     assert 3 * cost * seen <= first.training < 3 * cost * (seen + batch)
     assert (failed.accuracy, failed.standing, len(failed.failed)) == (None, None, 2)
     assert found.judged_on == "validation"
+    (only,) = found.differences  # those that failed have none
+    assert (only.setting, only.points, only.verdict) == ("lr", 0.0, "no spread, no answer")
     with pytest.raises(PartlyDone, match="4 of 8 runs failed") as error:
         print_sweep(ASKED, folder, json=False)
     assert "a basic block cannot" in str(error.value)
@@ -196,6 +255,11 @@ def test_a_sweep_is_one_table_with_spread_and_names_what_failed(
         ("1x1", 2),
         (None, 2),
     ]
+    three = (folder / runs.SWEEP).read_bytes()  # fewer seeds write over nothing, again and again
+    for _ in range(2):
+        fewer = sweep(replace(ASKED, out=str(tmp_path), seeds=1))
+        assert fewer.name == f"{folder.name}-seeds-0-to-0"
+    assert (folder / runs.SWEEP).read_bytes() == three
 
 
 def test_where_nothing_was_kept_aside_the_other_pictures_judge(finished: runs.RunRecord) -> None:
@@ -239,10 +303,13 @@ def test_the_page_shows_every_combination(number: int, finished: runs.RunRecord,
         kind="sweep", data="digits", command="residuum sweep", over={"lr": (), "model": ()}, seeds=(0, 1),
         cost="training", judged_on="validation", settings={}, combinations=tuple(found), notes=("A caution.",),
         environment=finished.environment,
+        differences=differences({"lr": ("0.1", "0.2")}, [seen({"lr": f"0.{i}"}, (80.0, 81.0 + i)) for i in (1, 2)]),
     )  # fmt: skip
     write_record(tmp_path / runs.SWEEP, record)
     page = write_report([tmp_path]).read_text(encoding="utf-8")
     assert page.count('<th scope="row" data-v=') == number
+    assert "Differences that are more than luck: 0 of 1." in page
+    assert "lr: 0.2 − 0.1" in page
     assert "<b>net</b>" not in page
     front = number // 2
     assert page.count('class="mark c0') == front + (front > 0)  # and one in the legend
@@ -251,3 +318,24 @@ def test_the_page_shows_every_combination(number: int, finished: runs.RunRecord,
         assert "2 combinations on the Pareto front" in page
     else:
         assert "No run has finished yet" in page
+
+
+def test_marks_of_the_same_cost_stand_apart_and_none_beyond_a_hundred() -> None:
+    figures = [of(98.6, 100.0), of(98.4, 99.9), of(97.0, 98.0), of(60.0, 70.0)]
+    rows = [Row(i, combination(i, "near", accuracy=one), 1e9 + i) for i, one in enumerate(figures, start=1)]
+    rows += [Row(9, combination(9, "near"), 2e9)]
+    frame = _frame(rows)
+    assert max(frame.y.ticks(5)) == 100
+    places = sorted(_places(frame, rows).values())
+    assert all(b[0] - a[0] > 8 for a, b in pairwise(places))
+    assert min(x for x, _ in places) > LEFT
+    assert places[-1][0] == pytest.approx(frame.x(2e9))  # alone, where it belongs
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8).map(sorted), st.floats(1, 12))
+def test_marks_move_only_where_they_would_overlap(xs: list[float], step: float) -> None:
+    places = _apart(xs, step)
+    assert all(b - a >= step - 1e-6 for a, b in pairwise(places))
+    assert sum(places) == pytest.approx(sum(xs), abs=1e-6)
+    if all(b - a >= step for a, b in pairwise(xs)):
+        assert places == pytest.approx(xs)

@@ -27,6 +27,7 @@ from residuum.cli import main
 from residuum.data.batches import open_loader
 from residuum.data.decode import BrokenPicture
 from residuum.data.folder import open_folder
+from residuum.data.look import MEND
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import Stopped, UserError
 from residuum.files import UNFINISHED
@@ -382,7 +383,12 @@ def test_a_picture_that_breaks_on_the_way_is_named_with_all_others(tmp_path: Pat
     with pytest.raises(BrokenPicture, match="2 pictures of 24 cannot be read") as caught:
         list(loader)
     assert "蓝色/3.png: the file is empty" in caught.value.why
+    assert caught.value.mend == MEND
     assert "Traceback" not in str(caught.value)
+    shutil.copy(photos / "蓝色" / "1.png", photos / "蓝色" / "7.png")
+    with pytest.raises(BrokenPicture, match=r"蓝色/3\.png") as alone:
+        list(loader)
+    assert alone.value.mend == "replace or remove it; or let train, or evaluate, go on without it by --skip-broken"
 
 
 def test_the_users_pictures_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

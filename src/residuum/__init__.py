@@ -27,6 +27,7 @@ from residuum.choices import (
     PrecisionWanted,
     Scale,
     Shortcut,
+    Shuffle,
     Stem,
     StrideIn,
     TrainedOn,
@@ -141,15 +142,19 @@ def load(
     device: Device = "auto",
     threads: int | None = None,
     call_from: float = 0.5,
+    at_least: float | None = None,
 ) -> Predictor:
     """Open a run folder, a model file or an export, to hold and to ask: pictures in, answers out, from any thread
     (UserError if none). `call_from`: for several labels a picture, the probability from which on a label is called.
+    `at_least`: for one, the probability below which the likeliest class is unsure, too.
 
     It has `classes`; and its `net`, the torch module, with its `preprocessing`, but of an export.
     """
     from residuum.prediction.predictor import load as load_predictor
 
-    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from)
+    return load_predictor(
+        path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from, at_least=at_least
+    )
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
@@ -161,6 +166,7 @@ def predict(
     *images: Place,
     top: int = 5,
     call_from: float = 0.5,
+    at_least: float | None = None,
     out: Place | None = None,
     format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
     sort_into: Place | None = None,
@@ -178,8 +184,8 @@ def predict(
     from residuum.prediction.predictor import answered
 
     found = verbs.predict.run(PredictSettings(
-        run, images, top=top, call_from=call_from, out=out, format=format, sort_into=sort_into, allow_urls=allow_urls,
-        engine=engine, precision=precision, device=device, threads=threads
+        run, images, top=top, call_from=call_from, at_least=at_least, out=out, format=format, sort_into=sort_into,
+        allow_urls=allow_urls, engine=engine, precision=precision, device=device, threads=threads
     ))  # fmt: skip
     return [answered(one) for one in found]
 
@@ -249,6 +255,7 @@ def study(
     seeds: int = 3,
     model: Place | None = None,
     data: DataPlace | None = None,
+    shuffle: Shuffle | None = None,
     out: Place = "studies",
     device: Device = "auto",
     threads: int | None = None,
@@ -261,8 +268,8 @@ def study(
 ) -> Sequence[dict[str, Any]]:
     """Put the papers' claims to the test; return what each study found, its verdict, and the folder with its page."""
     return verbs.study.run(StudySettings(
-        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads,
-        on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
+        names, list=list, scale=scale, seeds=seeds, model=model, data=data, shuffle=shuffle, out=out, device=device,
+        threads=threads, on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
     ))  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, nearest
 from residuum.plain_data import Range, as_json, by_place, command_line, flag, group_of
 from residuum.printing import print_json
-from residuum.verb import Verb
+from residuum.verb import Verb, mend_by_quotes
 from residuum.version import VERSION
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]
@@ -177,7 +177,9 @@ def _launch(
     except (UserError, CycloptsError) as error:
         if debug:
             raise
-        _fail(f"error: {_in_our_words(error, tokens)}", getattr(error, "exit_code", 2))
+        told = _in_our_words(error, tokens)
+        told = mend_by_quotes(told, tokens) if isinstance(told, UserError) else told
+        _fail(f"error: {told}", getattr(error, "exit_code", 2))
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
     finally:

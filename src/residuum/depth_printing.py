@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
+from residuum.plain_data import quoted
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def print_lesion(settings: LesionSettings, folder: Path, json: bool) -> None:
     print("\n".join(lines(found)))
     print("trim     may begin with another block: it goes by the loss, BN working with each batch's statistics")
     print(f"report   {folder / REPORT}")
-    return print(f"next     residuum trim {_named(settings.model, settings.data)}")
+    return print(f"next     residuum trim {quoted(settings.model, settings.data)}")
 
 
 def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
@@ -52,6 +52,8 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     if now is not None and then is not None:
         again = f", {found.repaired.mean_ap:.2%} repaired" if found.repaired and found.repaired.mean_ap else ""
         print(f"mean AP  {then:.2%} before, {now:.2%} after{again}: mean average precision over the labels")
+    if found.repaired and not found.repaired.kept:
+        print("kept     the unrepaired net: training on made it worse on these pictures")
     print(f"shown    {found.protocol}")
     for said in noted(found):
         print(said)
@@ -64,8 +66,8 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
             continue
         print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
     print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
-    print(f"next     residuum evaluate {_named(folder / MODEL, settings.data)}")
-    return print(f"         residuum predict {_named(folder / MODEL)} PICTURE...")
+    print(f"next     residuum evaluate {quoted(folder / MODEL, settings.data)}")
+    return print(f"         residuum predict {quoted(folder / MODEL)} PICTURE...")
 
 
 def _after(found: Trim, chosen: Point) -> str:
@@ -75,8 +77,3 @@ def _after(found: Trim, chosen: Point) -> str:
     if found.recalibrated:
         return "recalibrated: BN's statistics measured anew on training pictures, nothing trained"
     return f"BN as trained, which is better here than recalibrated ({chosen.accuracy_recalibrated:.2%})"
-
-
-def _named(*given: str | Path | None) -> str:
-    """Return what was given as the shell takes it."""
-    return " ".join(shlex.quote(str(one)) for one in given if one is not None)

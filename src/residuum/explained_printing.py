@@ -35,7 +35,8 @@ def _print_explained(explanation: Explanation) -> None:
         for heat in one.heat:
             print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
         if disagreement(one.heat):
-            print(f"  {'maps':<10} they disagree: trust neither alone; the report says more")
+            apart = "are strongest in different places" if len({where(heat) for heat in one.heat}) == 1 else "disagree"
+            print(f"  {'maps':<10} they {apart}: trust neither alone; the report says more")
         print(f"  {'blocks':<10} the answer stands from {one.settled} on")
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")

@@ -63,6 +63,13 @@ def multiply_adds_per_s() -> float:
     return 1000 * step / min(one.ms for one in fastest().by_threads)
 
 
+def busy_when_timed() -> str:
+    """Say that others were computing while this machine was timed, so that it is faster than it seems; "" if none."""
+    waited = fastest().waited
+    busy = f"others were computing when this machine was timed, and threads waited {waited:.0%} of the time"
+    return busy if waited > machine.BUSY else ""
+
+
 def forget() -> None:
     """Let the next who asks measure anew."""
     with suppress(OSError):

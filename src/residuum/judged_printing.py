@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import listed
+from residuum.plain_data import quoted
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
     for said in filter(None, (sentences.lazy(record), sentences.which_to_quote(record))):
         print(f"note     {said}")
     print(f"model    {record.path / MODEL}")
-    print(f"next     residuum report {record.path}")
+    print(f"next     residuum report {quoted(record.path)}")
     if record.head is not None:
-        print(f"         residuum data review {record.path}")
-    return print(f"         residuum predict {record.path} PICTURE...")
+        print(f"         residuum data review {quoted(record.path)}")
+    return print(f"         residuum predict {quoted(record.path)} PICTURE...")
 
 
 def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bool) -> None:
@@ -97,12 +98,18 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
     if found.seen and found.split != "train":  # of which a note says it already
         from residuum.records.evaluation import too_good
 
-        say(f"note: {too_good(found)}")
+        say(f"note: {too_good(found)}{_out_of_fold(found)}")
     if found.beside:
         _print_side_by_side(found)
     if found.not_kept:
         say(f"the figures are not kept in the run: {found.not_kept}")
     return None
+
+
+def _out_of_fold(found: DataEvaluation) -> str:
+    """Say of how many of the pictures that it has learnt the answers out of fold are judged beside."""
+    known = next((one.images for one in found.beside if one.split == "out-of-fold"), 0)
+    return f" Below stand its answers out of fold, to the {known:,} that it knows." if known else ""
 
 
 def _print_classes(found: Evaluation) -> None:
@@ -146,5 +153,5 @@ def _print_side_by_side(found: DataEvaluation) -> None:
         best, beside = headline(one), one.top1 if found.is_several else one.top5
         interval = f"{best.low:.2%} to {best.high:.2%}"
         also = f"{beside.value:.2%}" if beside else ""
-        named = " + ".join(one.models)
+        named = " + ".join(one.models) + (f", {one.images:,} pictures" if one.images != found.images else "")
         print(f"{best.value:>8.2%}  {interval:<19}{also:>{wide}}{one.loss:>8.3f}   {one.protocol}, {named}")

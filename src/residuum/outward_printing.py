@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.plain_data import command_line
+from residuum.plain_data import command_line, quoted
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from residuum.exporting.export import ExportedModel
     from residuum.outward_settings import BenchSettings, ExportSettings, ImportSettings
     from residuum.publishing.publish import Published
-    from residuum.records.engines import Agreement, EngineChoice, EngineTiming
+    from residuum.records.engines import Agreement, EngineChoice, EngineTiming, Parity
     from residuum.records.weights import Fetched
 
 
@@ -37,7 +36,7 @@ def print_published(settings: object, found: Published, json: bool) -> None:
         print(f"{'file':<9}{file.path}, {file.bytes:,} bytes, SHA-256 {file.sha256}{there}")
     if found.dry_run:
         return print(f"\n{found.card}")
-    return print(f"next     residuum import hf:{found.repository}")
+    return print(f"next     residuum import {quoted(f'hf:{found.repository}')}")
 
 
 def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> None:
@@ -61,7 +60,7 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     print(f"net      {size}, from the layout of {imported.layout}")
     if imported.several:
         print("labels   several a picture, or none: each is answered for itself")
-    print(f"next     residuum train DATA --start {imported.path}")
+    print(f"next     residuum train DATA --start {quoted(imported.path)}")
     if not imported.spec.num_classes:
         return None
     if imported.unnamed:
@@ -69,9 +68,9 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
 
         print("classes  have numbers for names: put their names into NAMES.txt, one a line, in this order")
         return print(f"next     {how_to_name(imported.path)}")
-    print(f"next     residuum evaluate {imported.path} DATA")
-    model = shlex.quote(str(imported.path))  # it knows no pictures of its own
-    return print(f"         residuum bench {model} --data DATA\n         residuum export {model} --to onnx --data DATA")
+    print(f"next     residuum evaluate {quoted(imported.path)} DATA")  # it knows no pictures of its own
+    print(f"         residuum bench {quoted(imported.path)} --data DATA")
+    return print(f"         residuum export {quoted(imported.path)} --to onnx --data DATA")
 
 
 def _shown(pictures: Preprocessing) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def print_fetched(settings: object, found: Fetched, json: bool) -> None:
         return print_json(found)
     print(f"weights  {found.name}, licence: {found.licence or 'not known, see ' + found.source}")
     print(f"checked  {found.checked}; SHA-256 {found.sha256}")
-    return print(f"next     residuum train PHOTOS --start {found.name}")
+    return print(f"next     residuum train PHOTOS --start {quoted(found.name)}")
 
 
 def print_exported(settings: object, exported: Exported, json: bool) -> None:
@@ -129,6 +128,20 @@ def _agreement(found: Agreement) -> str:
     return f"{words}, {of} {right}, own {found.own_accuracy.value:.2%}"
 
 
+def _flattered(found: Parity) -> Iterator[str]:
+    """Say that an accuracy is of pictures that were learnt, and name the better figure, where there is one."""
+    if not found.seen or not any(each.accuracy for each in found.agreements):
+        return
+    from residuum.reporting.sentences import pictures_of
+
+    pictures = max(each.pictures for each in found.agreements)
+    which = "all of these pictures" if found.seen == pictures else f"{found.seen:,} of these {pictures:,} pictures"
+    yield f"learnt   it was trained on {which}, which flatters both accuracies"
+    if (run := found.judged) is not None:
+        right = f"{run.top1.value:.2%} ({run.top1.low:.1%} to {run.top1.high:.1%})"
+        yield f"judged   {right}, the run's own figure, of {pictures_of(run.images, run.split)}"
+
+
 def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> None:
     """Print where an exported model lies and how its answers agree."""
     if json:
@@ -137,15 +150,18 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
         return print_json({"folder": str(found.path), **to_json(found.parity)})
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
+    for line in _flattered(found.parity):
+        print(line)
     several = any(each.several for each in found.parity.agreements)
     what = "the labels called must stay" if several else "the likeliest classes must stay"
     print(f"bound    {found.parity.least_same:.1%} of {what}, on {found.parity.pictures}:")
     print("         each picture resized and cut by the file, held against the run's own answer to the square it cuts")
     print(f"folder   {found.path}")
-    folder = shlex.quote(str(found.path))
-    print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")
+    print(f"next     python {quoted(found.path / f'use_{settings.to}.py')} PICTURE")
     if settings.to != "torch":  # whose files residuum does not open
-        print(f"         residuum serve {folder}\n         residuum predict {folder} PICTURE...")
+        print(
+            f"         residuum serve {quoted(found.path)}\n         residuum predict {quoted(found.path)} PICTURE..."
+        )
     return None
 
 

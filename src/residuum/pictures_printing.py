@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from residuum.console import one_line
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import PartlyDone, UserError, listed
+from residuum.plain_data import quoted
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     if found.misspelt:
         print(f"\n{said_of_names(found.misspelt)}")
     print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
-    return print(f"next     residuum report {settings.run}")
+    return print(f"next     residuum report {quoted(settings.run)}")
 
 
 def _to_look_at(found: Review) -> str:

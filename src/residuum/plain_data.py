@@ -149,7 +149,12 @@ def command_line(verb: str, settings: Any) -> str:
     for field in by_place(settings):
         if field.name in given:
             words += option(field.name, given[field.name])[0 if field.kw_only else 1 :]
-    return " ".join(["residuum", verb, *map(shlex.quote, words)])
+    return f"residuum {verb} {quoted(*words)}".rstrip()
+
+
+def quoted(*words: object) -> str:
+    """Return paths and names as words of a command that a shell takes as they are, without those that are None."""
+    return shlex.join(str(one) for one in words if one is not None)
 
 
 def option(name: str, value: Any) -> list[str]:

@@ -14,16 +14,22 @@ from residuum import chinese
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import PartlyDone, UserError, listed
+from residuum.plain_data import quoted
 
 if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
+    from residuum.records.sweep import SweepRecord
     from residuum.settings import (
         PredictSettings,
         StudySettings,
         SweepSettings,
     )
+
+
+SHOWN = 20
+"""Differences of a sweep that are printed."""
 
 
 def print_json(content: Any) -> None:
@@ -34,8 +40,12 @@ def print_json(content: Any) -> None:
 
 
 def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
-    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
-    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))
+    """Return what prints where a result lies: {what: path} as JSON, or the text with it as {0}, {1} in a command."""
+
+    def show(_settings: object, path: Path, json: bool) -> None:
+        print_json({what: str(path)}) if json else print(text.format(path, quoted(path)))
+
+    return show
 
 
 def say_unread(unread: Sequence[str], done: int) -> None:
@@ -97,8 +107,10 @@ def _folders(named: Counter[str]) -> str:
 
 
 def _never_unsure(one: Answer) -> str:
-    known = one.unsure is not None
-    return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
+    if one.distance is not None:
+        return ""
+    when = 'never says "unsure"' if one.at_least is None else 'says "unsure" by --at-least alone'
+    return f"; it {when}: it does not know which pictures it was trained on"
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
@@ -111,9 +123,11 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         return print_json([{name: value for name, value in study.items() if name != "folder"} for study in found])
     if settings.list:
         for row in found:  # a star where a study can examine a given model
-            print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
-        star = "* takes --model, a run or model file of your own"
-        return print(f"\n{chinese.said(star) if chinese.is_wanted() else star}")
+            minutes = f"{row['minutes']:.2g} min"
+            print(f"{row['name']:<20}{'*' if row['examines'] else ' '}{minutes:>9}  {row['question']}")
+        said = chinese.said if chinese.is_wanted() else str
+        print(said("\nmin: of one core, at scale quick with three seeds, where it was measured"))
+        return print(said("* takes --model, a run or model file of your own"))
     for folder in (Path(study["folder"]) for study in found):
         study = read_record(folder / STUDY, StudyRecord)
         answer = f"what was found in {study.examined}" if study.examined else f"{study.answer} at scale {study.scale}"
@@ -147,12 +161,27 @@ def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
             accuracy = str(one.accuracy) if one.accuracy else "–"
             done, cost = len(one.runs), written(one.cost(found.cost), found.cost)
             print(f"{accuracy:>{wide}}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
+        _print_differences(found)
         print(f"report   {folder / REPORT}")
     lost = [one for combination in found.combinations for one in combination.failed]
     if lost:
         every = len(lost) + sum(len(one.runs) for one in found.combinations)
         what = f"{len(lost):,} of {every:,} runs failed: {listed((one.run for one in lost), 5)}"
         raise (PartlyDone if len(lost) < every else UserError)(what, lost[0].why, "the same command tries them again")
+
+
+def _print_differences(sweep: SweepRecord) -> None:
+    """Print how many differences between settings are more than luck, and the clearest."""
+    from residuum.reporting.sweep_view import between, points
+
+    if sweep.told:
+        print(f"\n{sweep.told} 95 % intervals; Holm's correction for all of them.")
+    clearest = sorted(sweep.differences, key=lambda one: (one.holm is None, one.holm or 0.0, one.p or 0.0))
+    for one in clearest[:SHOWN]:
+        (mean, interval), words = points(one), ", ".join(filter(None, between(one)))
+        print(f"{mean:>8} points ({interval}), {one.verdict}  {one_line(words)}")
+    if len(clearest) > SHOWN:
+        print(f"{len(clearest) - SHOWN:,} more are on the page")
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:

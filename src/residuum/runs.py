@@ -16,6 +16,8 @@ out-of-fold.safetensors  of such a head: each training picture's answer from one
 review.json, review.csv  written by `residuum data review`: what to look at in the pictures
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
+evaluations/             what `residuum evaluate` found later, a file for each data set and split
+README.md                the model's card, written by `residuum card`
 explain/                 what `residuum explain` found, a folder each time
 NAME-lesion-DATE/, NAME-trim-DATE/  what `residuum lesion` and `residuum trim` found, unless --out says where
 """
@@ -35,6 +37,7 @@ from residuum.choices import EngineName
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, cannot_write, is_unfinished, read_whole, remove_unfinished, write_whole
 from residuum.lock import only_holder
+from residuum.plain_data import quoted
 from residuum.records.codec import line as as_line
 from residuum.records.codec import parse_line, read_record
 from residuum.records.environment import Environment
@@ -214,13 +217,10 @@ def model_path(path: Path) -> Path:
     if (path / MODEL).exists():
         raise UserError(f"{path / MODEL} is not a file", "something else has that name", "move it away")
     if is_run(path):
-        mend = "wait: it is being trained" if is_held(path) else f"residuum train --resume {path}"
+        mend = "wait: it is being trained" if is_held(path) else f"residuum train --resume {quoted(path)}"
         raise UserError(f"the run in {path} has not finished, so it has no model yet", "", mend)
-    raise UserError(
-        f"{path} is neither a run folder nor a model file",
-        f"it holds no {MODEL}",
-        "give the folder that `residuum train` printed",
-    )
+    mend = "give the folder that `residuum train` printed"
+    raise UserError(f"{path} is neither a run folder nor a model file", f"it holds no {MODEL}", mend)
 
 
 def read_metrics(run: Path) -> list[Line]:
@@ -257,9 +257,8 @@ def read_run(path: Path) -> RunRecord:
 def read_begun(path: Path) -> RunRecord:
     """Read what a run began with, and nothing of what it wrote since (UserError as above)."""
     if is_only_begun(path):
-        raise UserError(
-            f"the run in {path} was stopped before it had begun", "", f"start it again, with --out {path} if you like"
-        )
+        mend = f"start it again, with --out {quoted(path)} if you like"
+        raise UserError(f"the run in {path} was stopped before it had begun", "", mend)
     if not is_run(path):
         mend = f"give {path.parent}" if is_run(path.parent) else "give the folder that `residuum train` printed"
         why = "it is a file" if path.is_file() else f"it holds no {SETTINGS}" if path.is_dir() else "there is none"
@@ -292,7 +291,7 @@ def refuse_taken_by_run(wanted: str | Path) -> None:
     """Refuse a folder in which no run may begin (UserError as `refuse_taken`), before anything is computed."""
     if not is_only_begun(Path(wanted)):
         goes_on = is_run(Path(wanted)) and not (Path(wanted) / MODEL).exists()
-        resume = f"go on with it (residuum train --resume {wanted}) or " if goes_on else ""
+        resume = f"go on with it (residuum train --resume {quoted(wanted)}) or " if goes_on else ""
         refuse_taken(wanted, "a run never writes over another", f"{resume}choose another --out")
 
 

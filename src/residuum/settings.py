@@ -4,7 +4,7 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName, SweepCost
+from residuum.choices import AnswerFormat, EvaluationViews, Scale, Shuffle, SplitName, SweepCost
 from residuum.errors import UserError
 from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
@@ -88,6 +88,9 @@ class PredictSettings(ByEngine):
     call_from: Annotated[float, Range(0, 1, "it is a probability: 0.2 for one of 20 %")] = 0.5
     """For several labels a picture: the probability from which on a label is called. A lower one finds more rare
     labels, and calls more that are not there."""
+    at_least: Annotated[float | None, Range(0, 1, "it is a probability: 0.6 for one of 60 %")] = None
+    """For one label a picture: an answer whose likeliest class has less than this is unsure, too. By default only a
+    picture unlike those trained on is. The report says how such answers turn out."""
     out: Place | None = None
     """A new file for the answers, written as they come. By default they are printed."""
     format: AnswerFormat | None = None
@@ -168,7 +171,7 @@ class TrimSettings(OfTable, InPrecision):
     max_drop: Annotated[float | None, Range(0.0, 100.0)] = None
     """Take as many blocks as cost at most this many points of validation accuracy."""
     speedup: Annotated[float | None, Range(1.0, 1000.0)] = None
-    """Take as few blocks as make the net this many times faster, as measured."""
+    """Take as few blocks as make the net this many times faster, as measured in batches of 32."""
     repair: Annotated[int, Range(0, 10_000)] = 0
     """Epochs of training after the cut, on the training pictures."""
     random: Annotated[int, Range(0, 1000)] = 5
@@ -217,6 +220,8 @@ class StudySettings(WhereTrained, OnDevice):
     """Examine this run or model file instead of nets trained for the study."""
     data: DataPlace | None = None
     """The pictures. By default the study's own: cifar10 or digits."""
+    shuffle: Shuffle | None = None
+    """Order of training pictures, as `residuum train` has it: as-0.1 repeats the training of version 0.1."""
     out: Place = "studies"
     """Where the studies' reports go, and the runs they share."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import update_wrapper
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
 from residuum.errors import Stopped, UserError, in_python, nearest
-from residuum.plain_data import by_place, command_line
+from residuum.plain_data import by_place, command_line, quoted
 from residuum.version import installing
 
 P = ParamSpec("P")
@@ -124,6 +125,28 @@ def _is_model(place: object) -> bool:
         is_file = path.suffix == ".safetensors" and path.is_file()
         return place is not None and (is_file or runs.is_run(path) or bool(runs.exported_file(path)))
     return False
+
+
+MOST_WORDS = 8
+"""So many words of a command may be one name that was given without quotes."""
+
+
+def mend_by_quotes(error: UserError, words: Sequence[str]) -> UserError:
+    """Return the error, its mend quotes where some of the command's words, not all of which name something, do so
+    together: a name with spaces."""
+    names, begin = list[str](), 0
+    while begin < len(words):
+        ends = range(min(begin + MOST_WORDS, len(words)), begin + 1, -1)
+        end = next((end for end in ends if _is_one_name(words[begin:end])), begin + 1)
+        names += [" ".join(words[begin:end])] * (end > begin + 1)
+        begin = end
+    if names:
+        error.mend = f"a name with spaces needs quotes: {quoted(*names)}"
+    return error
+
+
+def _is_one_name(words: Sequence[str]) -> bool:
+    return os.path.exists(" ".join(words)) and not all(map(os.path.exists, words))  # noqa: PTH110 - of any text
 
 
 @contextmanager

@@ -154,7 +154,7 @@ def sweep(settings: SweepSettings) -> Path:
 # --- depth is a dial ----------------------------------------------------------------------------
 
 
-@verb(GrowSettings, printing.prints_path("model", "model    {0}\nnext     residuum train DATA --start {0}"))
+@verb(GrowSettings, printing.prints_path("model", "model    {0}\nnext     residuum train DATA --start {1}"))
 def grow(settings: GrowSettings) -> Path:
     """Make a trained net deeper without changing its output: the new blocks are the identity.
 

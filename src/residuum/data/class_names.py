@@ -43,7 +43,7 @@ def refuse_one_class(place: object, classes: Sequence[str]) -> None:
         raise UserError(
             f"{place} holds only one class, {classes[0]!r}",
             "with one class every answer is right, so there is nothing to learn",
-            "give training data with two classes or more",
+            "put it beside another class, in one folder: a net knows the classes that it is trained on, all of them",
         )
 
 

@@ -54,6 +54,10 @@ class TooManyPixels(BrokenPicture):
     """A picture whose header announces more pixels than are decoded."""
 
 
+class MorePixelsThanAllowed(TooManyPixels):
+    """One with more than whoever asked allows, but no more than MAX_PIXELS."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file's header tells: `width` and `height` are those of the upright picture, as decoded.
@@ -197,7 +201,7 @@ def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageF
     except UnidentifiedImageError as error:
         raise broken(name, why_not_read(encoded[:START], reads_heic=formats is not FORMATS)) from error
     if image.width * image.height > min(most, MAX_PIXELS):
-        raise _too_large(name, most)
+        raise _too_large(name, most if image.width * image.height <= MAX_PIXELS else MAX_PIXELS)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):
         raise broken(name, "it is a camera's raw picture, of which a small preview alone is there; convert it to JPEG")
     return image
@@ -260,8 +264,9 @@ def broken(name: str, cause: str) -> BrokenPicture:
 
 
 def _too_large(name: str, most: int = MAX_PIXELS) -> BrokenPicture:
-    why = f"its header announces more than {min(most, MAX_PIXELS) / 1e6:g} million pixels, the most that is decoded"
-    return TooManyPixels(f"cannot read the picture {name}", why, "make it smaller")
+    why = f"its header announces more than {most / 1e6:g} million pixels, the most that is decoded"
+    kind = MorePixelsThanAllowed if most < MAX_PIXELS else TooManyPixels
+    return kind(f"cannot read the picture {name}", why, "make it smaller")
 
 
 # --- orientation -------------------------------------------------------------------------------

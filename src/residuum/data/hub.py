@@ -19,6 +19,7 @@ from residuum.data.download import Asked, Expected, answer, download, is_web_add
 from residuum.data.split import configuration
 from residuum.errors import UserError, listed, nearest
 from residuum.files import replacing
+from residuum.plain_data import quoted
 
 SHORT_NAMES = {
     "cifar10": "uoft-cs/cifar10",
@@ -60,8 +61,9 @@ class HubName:
     def command(self) -> str:
         """What to type to fetch it."""
         if self.kind == "model":
-            return f"residuum {self.purpose.format(self)}"
-        return f"residuum data fetch {next((name for name, own in SHORT_NAMES.items() if own == str(self)), self)}"
+            return f"residuum {self.purpose.format(quoted(self))}"
+        name = next((name for name, own in SHORT_NAMES.items() if own == str(self)), self)
+        return f"residuum data fetch {quoted(name)}"
 
 
 @dataclass(frozen=True)

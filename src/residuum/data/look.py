@@ -102,9 +102,12 @@ def why_broken(pictures: Pictures, row: int) -> str:
 def all_broken(pictures: Pictures, first: UserError) -> UserError:
     """Return the error that names all pictures that cannot be read, where the `first` was met on the way."""
     found = [f"{pictures.name(row)}: {why}" for row, why in look(pictures).broken.items()]
-    if len(found) < 2:
+    if len(found) == 1:
+        mend = f"{first.mend}; or let train, or evaluate, go on without it by --skip-broken"
+        return BrokenPicture(first.what, first.why, mend)
+    if not found:
         return first
-    return BrokenPicture(f"{_count(len(found))} of {len(pictures):,} cannot be read", _lines(found), first.mend)
+    return BrokenPicture(f"{_count(len(found))} of {len(pictures):,} cannot be read", _lines(found), MEND)
 
 
 # --- what a run goes on with --------------------------------------------------------------------

@@ -22,6 +22,7 @@ from residuum.data.remote import is_address
 from residuum.data.shard_files import data_root, place_of, shards_and_tables, suffix_of_shards
 from residuum.errors import UserError, listed, nearest
 from residuum.machine import cache_folder
+from residuum.plain_data import quoted
 
 
 def open_data(
@@ -203,8 +204,9 @@ def _refuse_fetch(source: str, wanted: HubName, fetch_allowed: bool) -> None:
         raise UserError(
             f"there is no folder {Path(source).absolute()}",
             f"{Path(source).parent} is there, so this is taken for a path and not for a name on the hub",
-            f"check the path; for the hub's data set, first run `residuum data fetch {wanted}`",
+            f"check the path; for the hub's data set, first run `residuum data fetch {quoted(wanted)}`",
         )
     if not fetch_allowed:
-        mend = f"run `residuum data fetch {source}`, or give a folder: one of its Parquet files from elsewhere will do"
+        how = f"run `residuum data fetch {quoted(source)}`"
+        mend = f"{how}, or give a folder: one of its Parquet files from elsewhere will do"
         raise UserError(f"{source} is not on this machine", "", mend)

@@ -22,8 +22,8 @@ def asked(settings: TrimSettings) -> Target:
     return {name: value for name, value in targets.items() if value is not None} or {"keep": KEEP}
 
 
-def choose(target: Target, curve: Sequence[Point]) -> tuple[int, str]:
-    """Return how many blocks to take out, and why so many.
+def choose(target: Target, curve: Sequence[Point], *, times_say_something: bool = True) -> tuple[int, str]:
+    """Return how many blocks to take out, and why so many; no speed is given where times say nothing.
 
     Raises:
         UserError: no net on the curve is as small or as fast as asked.
@@ -32,7 +32,7 @@ def choose(target: Target, curve: Sequence[Point]) -> tuple[int, str]:
     if name == "keep":
         blocks = sum(curve[0].blocks)
         return removed_to_keep(value, blocks, len(curve) - 1), f"--keep {value:g} of {blocks} blocks"
-    return _by_drop(value, curve) if name == "max_drop" else _by_speedup(value, curve)
+    return _by_drop(value, curve) if name == "max_drop" else _by_speedup(value, curve, times_say_something)
 
 
 def removed_to_keep(keep: float, blocks: int, most: int) -> int:
@@ -70,7 +70,7 @@ def _by_drop(points: float, curve: Sequence[Point]) -> tuple[int, str]:
     return removed, f"the most with --max-drop {points:g}: {lost} of validation accuracy lost"
 
 
-def _by_speedup(times: float, curve: Sequence[Point]) -> tuple[int, str]:
+def _by_speedup(times: float, curve: Sequence[Point], times_say_something: bool) -> tuple[int, str]:
     """Return the fewest blocks; the speed is that of batches of 32."""
     times_ms = [point.latency_ms[LATENCY_BATCH] for point in curve if point.latency_ms]
     ratios = [times_ms[0] / ms for ms in times_ms]
@@ -81,4 +81,7 @@ def _by_speedup(times: float, curve: Sequence[Point]) -> tuple[int, str]:
             f"the fastest is {max(ratios):.2f} times as fast in batches of {LATENCY_BATCH}",
             f"--speedup {int(max(ratios) * 100) / 100:g} or less",
         )
-    return reached[0], f"the fewest with --speedup {times:g}: {ratios[reached[0]]:.2f} times as fast"
+    if not times_say_something:
+        return reached[0], f"the fewest with --speedup {times:g}, by times that tell little"
+    fast = f"{ratios[reached[0]]:.2f} times as fast in batches of {LATENCY_BATCH}"
+    return reached[0], f"the fewest with --speedup {times:g}: {fast}"

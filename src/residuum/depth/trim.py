@@ -28,7 +28,7 @@ from residuum.depth.remove import most_removable, spec_without, without
 from residuum.depth.repair import repair
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.unfinished import REPAIR, UNREPAIRED, gone_on_with, is_stopped_trim, key_of
-from residuum.depth.unfold import unfold
+from residuum.depth.unfold import folded_again, unfold
 from residuum.evaluation.evaluate import judged, probabilities, scores, to_judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.files import Json, write_whole
@@ -36,6 +36,7 @@ from residuum.loading import Classifier, load_for, save_classifier
 from residuum.lock import only_holder
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
+from residuum.plain_data import quoted
 from residuum.records.codec import write_record
 from residuum.records.depth import Chosen, Draw, Point, Score, Target, Trim
 from residuum.records.model import Trimmed
@@ -54,6 +55,7 @@ class Work(NamedTuple):
     training: Iterable[Batch]
     training_pictures: int
     call: str  # what was asked and of what, as a digest
+    was_folded: bool  # whether all BN statistics were folded into the convolutions
 
     @property
     def net(self) -> ResNet:
@@ -118,13 +120,15 @@ def _trimmed(work: Work, record: Trim) -> None:
             keep(random=(*record.random, draw))
         ended()
         keep(**_timed(work, record))
-        removed, why = choose(record.asked, record.curve)
+        removed, why = choose(record.asked, record.curve, times_say_something=record.speeds_say_something)
         chosen = Chosen(removed=removed, why=why, recalibrated=record.curve[removed].recalibrated)
         _write_model(work, record.deleted[:removed], chosen)
         keep(chosen=chosen)
     if work.settings.repair:
-        keep(repaired=repair(work.settings, work.opened, work.out, _original_test_accuracy(work)))
-        write_whole(work.out / runs.MODEL, (work.out / REPAIR / runs.MODEL).read_bytes())
+        repaired = repair(work.settings, work.opened, work.out, _original_test_accuracy(work))
+        keep(repaired=structs.replace(repaired, kept=record.is_better(repaired)))
+        model = work.out / (f"{REPAIR}/{runs.MODEL}" if record.is_better(repaired) else UNREPAIRED)
+        write_whole(work.out / runs.MODEL, model.read_bytes())
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
@@ -139,21 +143,25 @@ def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     out = _folder(settings, classifier, opened)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)
-    call = key_of(settings, classifier.digest, opened.fingerprint, *(["unfolded"] if _unfold(opened, training) else []))
+    folded = _unfold(opened, training)
+    call = key_of(settings, classifier.digest, opened.fingerprint, *(["unfolded"] if folded else []))
     pictures = loader.held(), training.held(), len(training.split)
-    return Work(settings, out, searching, opened, loader, *pictures, call)
+    return Work(settings, out, searching, opened, loader, *pictures, call, folded == _bn_layers(classifier.net))
 
 
 def _unfold(opened: NetWithData, training: Loader) -> int:
     """Take folded BN statistics out of the net's convolutions again; say and return of how many layers."""
     net, views = opened.classifier.net, opened.classifier.preprocessing.views
-    layers = sum(isinstance(one, nn.BatchNorm2d) for one in net.modules())
     if folded := unfold(net, (view for batch in training for _, view in weighted(batch.images, views))):
         say(
-            f"{folded} of {layers} BN layers were folded into their convolutions, or new: they have statistics of "
-            "training pictures now, and the answers are the same"
+            f"{folded} of {_bn_layers(net)} BN layers were folded into their convolutions, or new: they have "
+            "statistics of training pictures now, and the answers are the same"
         )
     return folded
+
+
+def _bn_layers(net: ResNet) -> int:
+    return sum(isinstance(one, nn.BatchNorm2d) for one in net.modules())
 
 
 def _folder(settings: TrimSettings, classifier: Classifier, opened: NetWithData) -> Path:
@@ -179,7 +187,7 @@ def _begun(work: Work, target: Target) -> Trim:
     found = gone_on_with(new, work.out)
     say_if_few(len(work.loader.split))
     if found is new:
-        same = "the same command" + ("" if work.settings.out else f" with --out {work.out}")
+        same = "the same command" + ("" if work.settings.out else f" with --out {quoted(work.out)}")
         say(f"what is measured goes to {work.out / runs.TRIM} as it comes; stopped, {same} goes on")
     else:
         say(f"going on with the trim that was stopped in {work.out}; nets measured already: {len(found.curve)}")
@@ -286,6 +294,8 @@ def _write_model(work: Work, gone: Sequence[str], chosen: Chosen) -> None:
         blocks=net.spec.blocks,
     )
     lineage = (*classifier.about.lineage, step)
+    if work.was_folded:
+        folded_again(net)
     like, kept = known_to(net, work.opened, work.settings.seed) or (UNSET, None)
     about = structs.replace(classifier.about, lineage=lineage, metrics=found.figures(), versions=now, likeness=like)
     path = work.out / (UNREPAIRED if work.settings.repair else runs.MODEL)

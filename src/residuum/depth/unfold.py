@@ -39,6 +39,16 @@ def unfold(net: nn.Module, batches: Iterable[Tensor]) -> int:
     return len(folded)
 
 
+@torch.no_grad()
+def folded_again(net: nn.Module) -> None:
+    """Let every BN of a net be s·x + t again, with mean 0 and variance 1, as training expects of a net that came so."""
+    for bn in net.modules():
+        if isinstance(bn, nn.BatchNorm2d):
+            _normalise_by(
+                bn, torch.zeros(bn.num_features).double(), torch.full((bn.num_features,), 1 - bn.eps).double()
+            )
+
+
 class _Sums:
     """Count, sum and sum of squares of a BN's input, by channel."""
 

@@ -10,6 +10,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,10 +51,24 @@ class Planned(Stopped):
         super().__init__("nothing was trained (--dry-run)", 0)
 
 
+MAY_FETCH = ContextVar("MAY_FETCH", default=True)
+"""Whether pictures that are not on this machine are fetched; a plan fetches nothing."""
+
+
+@contextmanager
+def fetching_nothing() -> Iterator[None]:
+    """Leave the network alone within: pictures that are not here are refused."""
+    before = MAY_FETCH.set(False)
+    try:
+        yield
+    finally:
+        MAY_FETCH.reset(before)
+
+
 @cache
 def open_pictures_of(source: str, columns: ColumnNames = USUAL_COLUMNS) -> ImageData:
-    """Open a data set once a process (UserError if there is none)."""
-    return open_data(source, columns=columns)
+    """Open a data set once a process (UserError if there is none, or it is not here and nothing may be fetched)."""
+    return open_data(source, MAY_FETCH.get(), columns=columns)
 
 
 @cache

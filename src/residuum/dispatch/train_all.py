@@ -34,14 +34,12 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
         UserError: there is no such engine here, or data or device are wrong.
         Stopped: a signal came; every run was saved and goes on next time. Planned: only a plan was wanted.
     """
+    if where.dry_run:
+        _say_plan(jobs, where)
+        raise Planned
     here = where.on == "here"
     placed, most = _placed_here(jobs, cores) if here else (_placed_elsewhere(jobs, where), len(jobs))
     most = min(len(jobs), where.at_once or most)
-    if where.dry_run:
-        say("\n".join([f"to be trained: {len(jobs)} nets", *(f"  {folder.name}" for folder in jobs)]))
-        if where.on == "slurm":
-            say(shown(*next(iter(placed.items())), where))
-        raise Planned
     say(f"training {len(jobs)} nets, " + (f"{most} at a time" if here else f"on {where.on}"))
     began = time.monotonic()
     with stop_requests() as asked_to_stop, closing(_begun(placed, where, most, asked_to_stop)) as ending:
@@ -50,6 +48,15 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
             if most > 1:
                 say(f"{done} of {len(jobs)} nets trained{_to_go(left)}")
             yield ended if here else _of_these_pictures(ended, placed[ended.folder])
+
+
+def _say_plan(jobs: Mapping[Path, TrainSettings], where: WhereTrained) -> None:
+    """Say which nets would be trained, and for Slurm how; nothing is timed for it."""
+    passes = sorted({one.epochs for one in jobs.values() if one.epochs})
+    of = f", of {' or '.join(map(str, passes))} {'pass' if passes == [1] else 'passes'}" if passes else ""
+    say("\n".join([f"to be trained: {len(jobs)} nets{of}", *(f"  {folder.name}" for folder in jobs)]))
+    if where.on == "slurm":
+        say(shown(*next(iter(_placed_elsewhere(jobs, where).items())), where))
 
 
 def _to_go(seconds: float) -> str:

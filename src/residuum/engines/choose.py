@@ -12,6 +12,7 @@ from residuum.engines.described import Described, of_exported, of_model_file
 from residuum.engines.with_onnxruntime import open_onnxruntime
 from residuum.engines.with_openvino import open_openvino
 from residuum.errors import UserError
+from residuum.plain_data import quoted
 from residuum.runs import exported_file, model_path
 
 
@@ -126,6 +127,6 @@ def _int8(file: Path, digest: str, engine: EngineName) -> Path:
         raise UserError(
             f"there is no int8 form of {file} for {engine} yet, or it is damaged",
             "its ranges are measured on pictures",
-            f"residuum bench {file} --data PICTURES",
+            f"residuum bench {quoted(file)} --data PICTURES",
         )
     return graph

@@ -18,6 +18,7 @@ from residuum.choices import EnginePrecision, PrecisionWanted
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames
 from residuum.errors import UserError
 from residuum.files import short_digest
+from residuum.plain_data import quoted
 from residuum.records.codec import from_json
 from residuum.records.engines import Exported
 from residuum.records.model import FORMAT, View, need_classes, read_about
@@ -57,13 +58,15 @@ def of_model_file(file: Path) -> Described:
             kept = opened.get_tensor(named) if named in opened.keys() else None  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         why = f"it is no safetensors file, cut short or damaged ({error})"
-        mend = f"give a run folder, or a whole copy; other people's weights come in with: residuum import {file}"
+        mend = (
+            f"give a run folder, or a whole copy; other people's weights come in with: residuum import {quoted(file)}"
+        )
         raise UserError(f"{file} cannot be read as a model file", why, mend) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{file} is not a residuum model file",
             "it does not say that it is one",
-            f"other people's weights come in with: residuum import {file}",
+            f"other people's weights come in with: residuum import {quoted(file)}",
         )
     about = read_about(content, str(file))
     need_classes(about, str(file))

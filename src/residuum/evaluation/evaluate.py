@@ -15,14 +15,16 @@ from residuum.choices import EvaluationViews, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Batch, Loader
-from residuum.data.cache import Progress, count_seen
+from residuum.data.cache import Progress
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.labels import CALLED, Labels, is_right, is_several
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.evaluation.known import (
+    BEFORE,
     Digests,
     are_among,
+    count_learnt,
     digests_of,
     read_known,
     rows_among,
@@ -158,10 +160,11 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     columns = ColumnNames.told(settings)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
-    known = {} if opened.same else read_known(classifier.file.parent)
+    known = read_known(classifier.file.parent)
     opened = with_pictures_kept_aside(opened, known)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
-    seen = _count_seen(opened, split, name, known)
+    is_own_training = opened.same and name == "train"  # which its name says
+    seen = 0 if is_own_training else count_learnt(split.pictures, opened, known)
     which = _called(name, len(split), seen, settings) if not opened.same else name
     if which == "train" and settings.split is None:
         _say_learnt(Path(given), seen)
@@ -173,7 +176,7 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
         "fingerprint": opened.fingerprint,
         "same_data_as_training": opened.same,
     }
-    folds = _out_of_fold(opened, known["train"], split, settings) if seen == len(split) and known else None
+    folds = _out_of_fold(opened, known, split, settings) if known and not opened.same else None
     beside += [((classifier.name,), folds)] if folds else []
     found = DataEvaluation(
         **structs.asdict(structs.replace(first[1], seen=seen)),
@@ -197,30 +200,30 @@ def refuse_calling(settings: EvaluateSettings, *, several: bool) -> None:
         raise UserError("--call-from is for several labels a picture", why, "leave it out")
 
 
-def _count_seen(opened: NetWithData, split: Split, name: str, known: Mapping[str, Digests]) -> int:
-    """Return how many pictures of a split were trained on; of the split trained on itself 0, as its name says it."""
-    if not opened.same:
-        return int(are_among(digests_of(split.pictures), known["train"]).sum()) if known else 0
-    return 0 if name == "train" else count_seen(split.pictures, opened.training.pictures)
-
-
 def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> str:
     """Return what to call a split of data that are not the run's own: "train" only pictures that it has learnt, or a
     split that was asked for; data without splits are judged whole."""
     return ALL if name == "train" and settings.split is None and seen < images else name
 
 
-def _out_of_fold(opened: NetWithData, trained: Digests, split: Split, settings: EvaluateSettings) -> Evaluation | None:
-    """Judge what a net that had not seen them answered to the run's training pictures, in training, by the labels that
-    they have now; None where that was not kept."""
-    classifier = opened.classifier
+def _out_of_fold(
+    opened: NetWithData, known: Mapping[str, Digests], split: Split, settings: EvaluateSettings
+) -> Evaluation | None:
+    """Judge what a net that had not seen them answered, in training, to those of the run's training pictures that are
+    in the split, by the labels that they have now; None where there are none, or that was not kept."""
+    classifier, trained = opened.classifier, known["train"]
     path = classifier.file.parent / runs.OUT_OF_FOLD
     unseen = read_unseen(path) if path.exists() and not settings.with_ else None
     if unseen is None or len(unseen.about.names) != len(trained) or unseen.about.classes != classifier.classes:
         return None
-    answers = unseen.probabilities[rows_among(digests_of(split.pictures), trained)]
+    asked = digests_of(split.pictures)
+    is_known = are_among(asked, trained)
+    if not is_known.any():
+        return None
+    answers = unseen.probabilities[rows_among(asked[is_known], trained)]
+    before = int(are_among(asked[is_known], known.get(BEFORE)).sum())
     how: dict[str, Any] = {"split": OUT_OF_FOLD, "protocol": unseen.about.protocol, "call_from": settings.call_from}
-    return judge(answers, split.labels, classifier.classes, **how)
+    return structs.replace(judge(answers, split.labels[is_known], classifier.classes, **how), seen=before)
 
 
 def _keep(run: Path, model: str, found: DataEvaluation, settings: EvaluateSettings) -> None:

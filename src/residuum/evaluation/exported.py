@@ -16,8 +16,8 @@ from residuum.console import say, show_progress
 from residuum.data.cache import Progress, fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames, ImageData, Pictures, Subset
-from residuum.data.decode import Pixels, decode
-from residuum.data.look import readable
+from residuum.data.decode import BrokenPicture, Pixels, decode
+from residuum.data.look import all_broken, readable
 from residuum.data.open import open_data
 from residuum.data.resize import evaluation_view
 from residuum.data.threads import in_threads
@@ -27,6 +27,7 @@ from residuum.errors import UserError
 from residuum.evaluation.evaluate import choose_split, evaluate, protocol, refuse_calling
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.opening import refuse_other_kind, with_own_columns
+from residuum.plain_data import quoted
 from residuum.records.evaluation import ALL, DataEvaluation
 from residuum.records.model import View
 from residuum.runs import MODEL, exported_file
@@ -82,7 +83,7 @@ def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None
         raise UserError(
             f"on which pictures should {export} be judged?",
             "an export does not say where pictures of its classes lie",
-            f"name a data set, as in: residuum evaluate {export} DATA",
+            f"name a data set, as in: residuum evaluate {quoted(export)} DATA",
         )
     asked = {
         "--with": (settings.with_, "an export is judged alone"),
@@ -112,11 +113,18 @@ def _open_data(settings: EvaluateSettings, model: Described) -> tuple[ImageData,
 
 
 def _views(pictures: Pictures, view: View, batch_size: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    """Yield the views of so many pictures at a time, in order; tell how many are done when the next are asked for."""
+    """Yield the views of so many pictures at a time, in order; tell how many are done when the next are asked for.
+
+    Raises:
+        BrokenPicture: some cannot be read; all of them are named.
+    """
     for start in range(0, len(pictures), batch_size):
         progress(start, len(pictures))
         rows = np.arange(start, min(start + batch_size, len(pictures)))
-        yield views_of(Subset(pictures, rows), view)
+        try:
+            yield views_of(Subset(pictures, rows), view)
+        except BrokenPicture as error:
+            raise all_broken(pictures, error) from None
     progress(len(pictures), len(pictures))
 
 

@@ -22,6 +22,7 @@ from residuum.data.split import KEPT_ASIDE, ValidationCut, cut_validation, drawn
 from residuum.errors import UserError, listed
 from residuum.files import Json
 from residuum.loading import Classifier, how_to_name
+from residuum.plain_data import quoted
 
 BATCH = 125
 """Pictures in one step of lesion, trim and the studies; on a CPU as fast as any."""
@@ -109,7 +110,7 @@ def open_with_data(
         raise UserError(
             f"on which pictures should {classifier.file} be judged?",
             "it was not trained by residuum here, so it names none of its own",
-            f"name a data set, as in: residuum {call.format(given)}",
+            f"name a data set, as in: residuum {call.format(quoted(given))}",
         )
     own = ColumnNames.of(classifier.about.settings)
     if source is None:
@@ -118,7 +119,7 @@ def open_with_data(
             raise UserError(
                 f"the pictures that {classifier.file} was trained with are no longer in {place}",
                 "the folder has been moved, or is not mounted",
-                f"if it has moved, say where to, as in: residuum {call.format(given)}",
+                f"if it has moved, say where to, as in: residuum {call.format(quoted(given))}",
             )
     asked = bool(source)  # what a file says alone asks no network
     progress, recorded = show_progress("fetching"), source is None

@@ -21,6 +21,7 @@ from residuum.exchange.sources import CONFIG, PROCESSOR, WEIGHT_FILES
 from residuum.files import IN_THE_CACHE, UNFINISHED, cannot_write
 from residuum.models.count import cost
 from residuum.outward_settings import FetchWeightsSettings, ImportSettings
+from residuum.plain_data import quoted
 from residuum.records.codec import write_record
 from residuum.records.weights import Fetched
 from residuum.weights.catalogue import Weights, find
@@ -124,7 +125,7 @@ def _downloaded(wanted: Weights, place: str) -> _Got:
         what=f"weights {wanted.name}",
         place=host,
         host=host,
-        command=f"residuum weights fetch {wanted.name}",
+        command=f"residuum weights fetch {quoted(wanted.name)}",
         if_missing=f"it was asked for {url}",
         otherwise=f"bring {wanted.file} here and give its folder with --from",
     )
@@ -150,7 +151,7 @@ def _local_file(wanted: Weights, place: Path) -> _Got:
         raise UserError(
             f"{path} is not the file that {wanted.library} published as {wanted.file}",
             f"its SHA-256 is {sha256}, which does not begin with {wanted.checksum}",
-            f"for weights of your own: residuum import {path}",
+            f"for weights of your own: residuum import {quoted(path)}",
         )
     return _Got(path, str(path), sha256, _by_name(wanted), wanted.licence)
 
@@ -171,7 +172,7 @@ def _local_folder(wanted: Weights, place: Path) -> _Got:
 
 def _from_hub(wanted: Weights, mirror: str) -> _Got:
     about, progress = (CONFIG, PROCESSOR, CARD), show_progress(f"fetching {wanted.name}")
-    asked = f"weights fetch {wanted.name}"
+    asked = f"weights fetch {quoted(wanted.name)}"
     home = fetch_model(wanted.repository, about, WEIGHT_FILES, progress, mirror=mirror, purpose=asked)
     sums = {file.path: file.sha256 or file.git_sha1 for file in fetched_files(home)}
     weights = next((name for name in WEIGHT_FILES if name in sums), None)

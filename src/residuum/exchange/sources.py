@@ -24,6 +24,7 @@ from residuum.exchange.saved_settings import folder_facts, timm_facts, transform
 from residuum.exchange.shards import INDEXES, check_index, open_parts, parts_of
 from residuum.files import short_digest
 from residuum.models.file import digest
+from residuum.plain_data import quoted
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
@@ -86,7 +87,7 @@ def _of_files(path: Path, name: str, stem: str, said: Known | None = None) -> So
 
 def _folder(path: Path, name: str) -> Source:
     if runs.is_run(path):
-        raise UserError(f"{path} is a run folder", "its model is residuum's own", f"residuum evaluate {path}")
+        raise UserError(f"{path} is a run folder", "its model is residuum's own", f"residuum evaluate {quoted(path)}")
     weights = next((path / file for file in (*WEIGHT_FILES, *INDEXES) if (path / file).is_file()), None)
     if weights is not None and weights.name in WEIGHT_FILES and is_own(weights):
         return Source(name, name, flat({}), short_digest(weights), own=weights)
@@ -113,14 +114,15 @@ def _no_folder_of_weights(path: Path, weights: Path | None) -> UserError:
     if "data.pkl" in inside:
         why = "torch.save packs what lies in it into one file, and some browsers and systems unpack that unasked"
         name = path.resolve().name
-        mend = f"pack it again: cd {path.resolve().parent}; zip -0 -r {name}.pt {name}; residuum import {name}.pt"
+        packed = f"cd {quoted(path.resolve().parent)}; zip -0 -r {quoted(f'{name}.pt', name)}"
+        mend = f"pack it again: {packed}; residuum import {quoted(f'{name}.pt')}"
         return UserError(f"{path} is a checkpoint of torch that was unpacked", why, mend)
     files = [one for one in sorted(path.iterdir()) if one.suffix in _SUFFIXES]
     given = weights or (files[0] if files else path / "FILE")
     return UserError(
         f"{path} holds no {CONFIG}",
         "a folder of weights has one beside them, as transformers and timm save it",
-        f"give the weights file itself: residuum import {given}",
+        f"give the weights file itself: residuum import {quoted(given)}",
     )
 
 

@@ -38,8 +38,10 @@ from residuum.exporting.real_pictures import BATCH, RealPictures, by_size, decod
 from residuum.files import write_json, write_whole
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import ExportSettings
+from residuum.plain_data import quoted
 from residuum.records.codec import with_version
 from residuum.records.engines import Exported, Parity
+from residuum.records.evaluation import Figures
 from residuum.runs import EXPORTED
 from residuum.weights.fetched import STARTER_FILE, fetched, model_file
 
@@ -73,7 +75,7 @@ def export(settings: ExportSettings) -> ExportedModel:
     """
     classifier = load_for("export", settings.model)
     if settings.to is None:
-        raise UserError("to what?", "", f"residuum export {settings.model} --to onnx, openvino or torch")
+        raise UserError("to what?", "", f"residuum export {quoted(settings.model)} --to onnx, openvino or torch")
     if settings.int8 and settings.to == "torch":
         raise UserError("torch programs are not exported in int8", "", "--to onnx or --to openvino")
     compute = choose_compute("cpu", "float32", threads=settings.threads)
@@ -216,6 +218,12 @@ def _write_beside(out: Path, classifier: Classifier, to: ExportTarget) -> None:
         write_whole(out / name, content)
 
 
+def _judged(classifier: Classifier) -> Figures | None:
+    """Return how the run was judged, where that was on pictures it had not seen."""
+    found = classifier.about.metrics
+    return found if found and found.split != "train" and not found.seen else None
+
+
 # --- comparing -----------------------------------------------------------------------------------
 
 
@@ -269,6 +277,8 @@ def _compared(
         calibrated_on=len(real.calibration) if settings.int8 else None,
         least_same=least,
         agreements=tuple(agreements),
+        seen=real.seen,
+        judged=_judged(classifier) if real.seen else None,
         environment=machine.environment(),
         versions=versions(),
     )

@@ -20,6 +20,7 @@ from residuum.data.picture_files import pictures_below
 from residuum.data.split import drawn
 from residuum.data.threads import in_threads
 from residuum.errors import UserError
+from residuum.evaluation.known import count_known, count_learnt, read_known
 from residuum.evaluation.opening import open_with_data
 from residuum.loading import Classifier
 from residuum.records.model import View
@@ -39,6 +40,8 @@ class RealPictures(NamedTuple):
     labels: Labels | None
     """What those judged show, where that is known: see data/labels.py."""
     calibration: Pictures
+    seen: int = 0
+    """How many of those judged the net was trained on."""
 
 
 def open_pictures(
@@ -55,7 +58,7 @@ def open_pictures(
     """
     folder = Path(source) if source is not None and Path(source).is_dir() else None
     if folder and (names := _loose(folder)):
-        return _without_labels(folder, names, count, calibrating)
+        return _without_labels(classifier, folder, names, count, calibrating)
     if source is None and classifier.about.data is None:
         raise UserError(
             f"which pictures should {classifier.file} be held against?",
@@ -68,7 +71,7 @@ def open_pictures(
         if folder is None:
             raise
         say(f"{error.what}: answers are compared, and no accuracy is told")
-        return _without_labels(folder, pictures_below(folder), count, calibrating)
+        return _without_labels(classifier, folder, pictures_below(folder), count, calibrating)
     training = opened.training
     called = "test" if opened.data.test else "validation" if opened.validation else "training"
     judged = drawn(opened.data.test or opened.validation or training, count)
@@ -77,7 +80,9 @@ def open_pictures(
         rows = drawn(training, count + calibrating)
         judged, calibration = _parted(rows, min(count, (len(rows) + 1) // 2))
     where = f"{len(judged):,} {called} pictures of {opened.data.name}"
-    return RealPictures(where, judged.pictures, judged.labels, calibration.pictures)
+    is_learnt = opened.same and called == "training"
+    seen = len(judged) if is_learnt else count_learnt(judged.pictures, opened, read_known(classifier.file.parent))
+    return RealPictures(where, judged.pictures, judged.labels, calibration.pictures, seen)
 
 
 def _loose(folder: Path) -> list[str]:
@@ -85,12 +90,15 @@ def _loose(folder: Path) -> list[str]:
     return [name for name in pictures_below(folder) if "/" not in name]
 
 
-def _without_labels(folder: Path, names: list[str], count: int, calibrating: int) -> RealPictures:
+def _without_labels(
+    classifier: Classifier, folder: Path, names: list[str], count: int, calibrating: int
+) -> RealPictures:
     """Take both evenly from the whole folder: names beside each other are of one class, or of one day."""
     apart = _evenly(names, min(calibrating, len(names) // 2))
     rest = _evenly(sorted(set(names).difference(apart)), count)
     judged, calibration = (FolderPictures(str(folder), some) for some in (rest, apart))
-    return RealPictures(f"{len(rest):,} pictures in {folder.name}", judged, None, calibration)
+    seen = count_known(judged, read_known(classifier.file.parent))
+    return RealPictures(f"{len(rest):,} pictures in {folder.name}", judged, None, calibration, seen)
 
 
 def _evenly(names: list[str], count: int) -> list[str]:

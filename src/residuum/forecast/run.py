@@ -11,6 +11,7 @@ from residuum.console import is_told_on_stderr, say
 from residuum.data.contract import Split
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
+from residuum.fastest import busy_when_timed
 from residuum.forecast.cost import Work, forecast_here, forecast_on, profile_here
 from residuum.forecast.measure import batch_of, net_of, refuse_folds
 from residuum.forecast.source import LEAST, loader_of, sample, source_of
@@ -75,4 +76,6 @@ def _said(resolved: Resolved, batch: int) -> tuple[str, ...]:
         said.append(f"steps were timed with {batch} pictures, not {resolved.recipe.batch_size}, to take seconds")
     if not resolved.recipe.iterations:
         said.append("the regression's own seconds are not in it")
+    if resolved.compute.device.type == "cpu" and (busy := busy_when_timed()):
+        said.append(f"{busy}: alone it may take less")
     return tuple(said)

@@ -22,6 +22,7 @@ from residuum.models.packing import unpacked
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.models.spec import from_json as spec_from_json
+from residuum.plain_data import quoted
 from residuum.records.codec import with_version
 from residuum.records.model import FORMAT, About, read_about, written_by
 
@@ -59,7 +60,7 @@ def write_model(path: Path, model: ModelFile) -> None:
 
 def _import_first(path: Path) -> str:
     """Say how other people's weights come in."""
-    how = f"residuum import {path}; see what it assumed, then give the file that it writes"
+    how = f"residuum import {quoted(path)}; see what it assumed, then give the file that it writes"
     return f"other people's weights come in first: {how}"
 
 

@@ -1,12 +1,12 @@
 """The named nets: a name is a row of choices, and its plain twin the same row with shortcut "none"."""
 
-import re
 from dataclasses import replace
 from typing import Any, Literal
 
 from residuum.errors import UserError, nearest
 from residuum.models.comparison import COMPARISON_NETS
 from residuum.models.spec import NetSpec
+from residuum.records.run import plain_name
 
 
 def _cifar(n: int, block: Literal["basic", "bottleneck"] = "basic", **choices: Any) -> NetSpec:
@@ -99,11 +99,6 @@ RESIDUAL_NETS: dict[str, NetSpec] = {
     "wide-resnet50-2": _wide_imagenet(3, 4, 6, 3),
     "wide-resnet101-2": _wide_imagenet(3, 4, 23, 3),
 }
-
-
-def plain_name(name: str) -> str:
-    """Return the name of a residual net's plain twin: resnet20 has plain20, resnext50 has plainx50."""
-    return re.sub(r"resne(x?)t", r"plain\1", name)
 
 
 PLAIN_TWINS: dict[str, NetSpec] = {

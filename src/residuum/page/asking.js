@@ -33,7 +33,7 @@ const answered = async (blob, still) => {
 export const look = guarded(async (blob, name, live = false, example = 0) => {
   const mine = ++state.asked;
   const still = () => mine === state.asked;
-  if (!state.model) throw new Refused(t(the("asked").hidden ? "offline" : "tokenWanted"));
+  if (!state.model) throw the("asked").hidden ? new Refused(t("offline")) : new Refused("", 401);
   fault("");
   the("source-note").hidden = true;
   if (state.picture?.url) URL.revokeObjectURL(state.picture.url);

@@ -1,5 +1,5 @@
 // --- asking the server ---
-import { t } from "./words.js";
+import { inARow, t } from "./words.js";
 
 let token = "";
 try {
@@ -34,7 +34,7 @@ export const ask = async (path, values = {}, picture = null, tell = () => {}) =>
     Object.entries(values).filter(([, value]) => value !== "" && value !== null),
   );
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  if (picture) headers["Content-Type"] = picture.type || "application/octet-stream";
+  if (picture) headers["Content-Type"] = typeOf(picture);
   for (let tries = 0; ; tries++) {
     const began = performance.now();
     let reply;
@@ -55,6 +55,9 @@ export const ask = async (path, values = {}, picture = null, tell = () => {}) =>
   }
 };
 
+/** What a file is called: one of another kind than a picture is sent all the same, for the server says what it is. */
+const typeOf = ({ type }) => (type.startsWith("image/") ? type : "application/octet-stream");
+
 /** A picture that the server has, with the token if it wants one. */
 export const askForPicture = async (path) => {
   const reply = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
@@ -74,8 +77,10 @@ const refusal = async (reply) => {
     // no JSON: the status has to do
   }
   const { what, why, mend } = said.error ?? said;
-  const words = [what, why, mend].filter(Boolean).map(begun).join(". ");
-  return new Refused(words ? `${words}.` : `${reply.status} ${reply.statusText}`, reply.status);
+  const forPrograms = /\bcurl\b/.test(mend); // how a program sends a picture; here a person chooses another
+  const words = [what, why, forPrograms ? "" : mend].filter(Boolean).map(begun).join(". ");
+  const whole = words ? `${words}.` : `${reply.status} ${reply.statusText}`;
+  return new Refused(forPrograms ? inARow([whole, t("takePicture")]) : whole, reply.status);
 };
 
 /** One question at a time: while one is asked, only the newest of those that come waits. */

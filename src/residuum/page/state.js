@@ -1,5 +1,7 @@
 // --- what the page knows ---
 import { SLOTS } from "./net.js";
+import { hasToken } from "./server.js";
+import { t } from "./words.js";
 
 export const the = (id) => document.getElementById(id);
 export const fresh = (tag, values = {}, ...inside) => {
@@ -25,10 +27,19 @@ export const state = {
 
 // --- what is said ---
 export const fault = (error) => {
+  const wantsToken = error?.wants === "token";
   const words = error instanceof Error ? error.message : error;
-  the("fault").textContent = words || "";
-  the("fault").hidden = !words;
-  if (error?.wants === "token") the("asked").hidden = false;
+  the("fault").textContent = (!wantsToken && words) || "";
+  the("fault").hidden = wantsToken || !words;
+  if (wantsToken) askForToken();
+};
+/** The form that takes the token is the one notice then; it says whether one that was given is wrong. */
+const askForToken = () => {
+  const words = the("token-words");
+  words.dataset.t = hasToken() ? "tokenWrong" : "tokenWanted";
+  words.textContent = t(words.dataset.t);
+  the("asked").hidden = false;
+  the("token").select();
 };
 let working = 0;
 const busier = (step) => {

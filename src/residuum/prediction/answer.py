@@ -7,7 +7,7 @@ from typing import Any
 from residuum.choices import EngineName, EnginePrecision
 from residuum.data.labels import CALLED
 from residuum.errors import UserError
-from residuum.records.explained import why_unsure
+from residuum.records.explained import why_too_little, why_unsure
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Answer:
     """What stands between labels where they are one text: of a model always the same, and in no class's name."""
     call_from: float = CALLED
     """The probability from which on a label is called."""
+    at_least: float | None = None
+    """Of one label a picture: the probability below which the likeliest class is unsure; None if there is none."""
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -47,31 +49,31 @@ class Answer:
 
     @property
     def unsure(self) -> bool | None:
-        """Say whether the picture is unlike those trained on, so that its answer means little; None where the model
-        does not know those: it never says "unsure".
+        """Say whether the answer means little: the picture is unlike those trained on, or the likeliest class has less
+        than `at_least`. None where nothing tells: the model does not know those pictures, and `at_least` is None.
         """
-        if self.distance is None or self.threshold is None:
-            return None
-        return self.distance > self.threshold
+        is_known = self.distance is not None and self.threshold is not None
+        return bool(self.reason) if is_known or self.at_least is not None else None
 
     @property
     def reason(self) -> str:
         """Return why it is unsure, in words; "" if it is not."""
-        return why_unsure(self.distance, self.threshold)
+        each = why_unsure(self.distance, self.threshold), why_too_little(self.probabilities[0], self.at_least)
+        return "; ".join(filter(None, each))
 
     def as_json(self) -> dict[str, Any]:
         """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}; of several labels a
-        picture {"labels": ["class", …]}, those called; and {"unsure", "reason", "distance", "threshold"}, which are
-        absent where the model does not know the pictures it was trained on.
+        picture {"labels": ["class", …]}, those called; {"unsure", "reason"}, absent where nothing tells; and
+        {"distance", "threshold"}, absent where the model does not know the pictures it was trained on.
         """
         pairs = zip(self.classes, self.probabilities, strict=True)
         found: dict[str, Any] = {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}
         if self.labels is not None:
             found["labels"] = list(self.labels)
         found |= {"engine": self.engine, "precision": self.precision}
-        if self.distance is None:
+        if self.unsure is None:
             return found
-        limits = {"distance": self.distance, "threshold": self.threshold}
+        limits = {} if self.distance is None else {"distance": self.distance, "threshold": self.threshold}
         return {**found, "unsure": self.unsure, "reason": self.reason, **limits}
 
 

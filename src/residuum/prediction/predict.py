@@ -49,6 +49,7 @@ def _answers(
         device=settings.device,
         threads=threads,
         call_from=settings.call_from,
+        at_least=settings.at_least,
     )
     copy = _copies(settings, predictor)
     top = min(settings.top, len(predictor.classes))

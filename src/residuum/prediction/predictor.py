@@ -77,6 +77,8 @@ class Predictor:
     """How many decode pictures; by default as many as there are cores."""
     call_from: float = CALLED
     """Of several labels a picture those are called whose probability is at least this."""
+    at_least: float | None = None
+    """Of one label a picture an answer is unsure, too, whose likeliest class has less than this."""
 
     @overload  # NumPy's arrays and text can be iterated over, too
     def predict(self, pictures: Pixels, *, top: int = 5) -> Answer: ...  # type: ignore[overload-overlap]
@@ -123,7 +125,9 @@ class Predictor:
         apart, limit = self._distances(output)
         said = self.engine.name, self.engine.precision
         separator = separator_of(self.classes, self.model.columns.separator)
-        kind = partial(Answer, several=self.several, separator=separator, call_from=self.call_from)
+        kind = partial(
+            Answer, several=self.several, separator=separator, call_from=self.call_from, at_least=self.at_least
+        )
         return [
             kind(name, *self._likeliest(row, top), far, limit, *said)
             for name, row, far in zip(names, output.probabilities, apart, strict=True)
@@ -324,12 +328,18 @@ def load(
     device: Device = "auto",
     threads: int | None = None,
     call_from: float = CALLED,
+    at_least: float | None = None,
 ) -> Predictor:
     """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here, or
-    `call_from` is no probability)."""
-    call_from = PredictSettings(call_from=call_from).call_from
+    `call_from` or `at_least` is no probability, or the latter is told of several labels a picture)."""
+    told = PredictSettings(call_from=call_from, at_least=at_least)
     opened = open_engine(Path(path), engine, precision, device, threads)
-    return Predictor(opened.engine, opened.model, Path(path), threads, call_from)
+    if opened.model.several and told.at_least is not None:
+        why = f"{path} answers each label of a picture for itself"
+        raise UserError(
+            "--at-least is for one label a picture", why, "--call-from says from where on labels are called"
+        )
+    return Predictor(opened.engine, opened.model, Path(path), threads, told.call_from, told.at_least)
 
 
 def answered(one: T | Unanswered) -> T:

@@ -85,7 +85,7 @@ def _cells(one: Answer | Unanswered, top: int, several: bool) -> list[str]:
     ranked = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
     ranked += [""] * (2 * top - len(ranked))
     labels = [] if one.labels is None else [one.separator.join(one.labels)]
-    unsure = "" if one.distance is None else str(one.unsure).lower()
+    unsure = "" if one.unsure is None else str(one.unsure).lower()
     return [one.picture, *ranked, *labels, unsure, one.reason, one.engine, one.precision, ""]
 
 

@@ -157,7 +157,7 @@ def _summary(of: Subject) -> str:
 def _facts(of: Subject) -> list[tuple[str, object]]:
     view, costs = of.about.preprocessing, cost(of.model.spec, of.about.preprocessing.image_size)
     size = f"{view.image_size}×{view.image_size} px: the shorter side is resized to {view.resize_to} px"
-    facts: list[tuple[str, object]] = [("net", of.run.settings.summary.model)] if of.run else []
+    facts: list[tuple[str, object]] = [("net", of.run.settings.net)] if of.run else []
     facts += [
         *([("task", SEVERAL)] if of.is_several else []),
         ("parameters", f"{costs['parameters']:,}"),

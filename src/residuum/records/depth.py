@@ -211,6 +211,8 @@ class Repaired(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The whole net's."""
     protocol: str | None = None
     """How the test pictures were shown to it; absent also in older files."""
+    kept: bool = True
+    """Whether the model is the repaired one: not where that does worse on the validation pictures."""
 
 
 DROWNED = 0.25
@@ -280,6 +282,14 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
         if self.chosen is None:
             raise ValueError("no net is chosen")
         return self.curve[self.chosen.removed].accuracy_with(recalibrated=self.recalibrated)
+
+    def is_better(self, repaired: Repaired) -> bool:
+        """Say whether the repaired net does as well as the chosen one, by what nets are compared by, or that is not
+        known."""
+        if repaired.mean_ap is not None and self.chosen is not None:
+            before = self.curve[self.chosen.removed].mean_ap_with(recalibrated=self.recalibrated)
+            return before is None or repaired.mean_ap >= before
+        return repaired.validation_accuracy is None or repaired.validation_accuracy >= self.after
 
     @property
     def by_chance(self) -> list[float]:

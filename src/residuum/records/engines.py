@@ -74,6 +74,10 @@ class Parity(Record, frozen=True, kw_only=True):
     least_same: Share
     """The bound: at least this share of the answers stays."""
     agreements: tuple[Agreement, ...]
+    seen: Count = 0
+    """So many of the pictures the net was trained on, which flatters its accuracy; version 0.1.0 did not count them."""
+    judged: Figures | None = None
+    """Where it has seen some: how the run was judged on pictures that it had not seen, if it was."""
     environment: Environment
     versions: dict[str, str]
     """Of the engines."""

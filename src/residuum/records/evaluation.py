@@ -109,8 +109,9 @@ class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     mean_ap: Measure | None = None
     """Average precision, its mean over the classes that some picture shows: of several labels a picture alone."""
     seen: Count = 0
-    """Of the pictures, so many are the same files as training pictures, whatever labels they have; 0.1.0 did not count
-    them. 0 where the run's own training pictures were judged by the labels that they had."""
+    """Of the pictures, so many are the same files as training pictures, or were learnt by the weights that training
+    started from, whatever labels they have; 0.1.0 did not count them. 0 where the run's own training pictures were
+    judged by the labels that they had; out of fold only what was learnt before counts."""
 
     @property
     def is_several(self) -> bool:
@@ -133,6 +134,8 @@ def too_good(found: Figures) -> str:
     which = f"The {found.images:,} {kind}pictures include {found.seen:,} that it was trained on"
     if found.seen == found.images:
         which = f"It was trained on all of the {found.images:,} pictures"
+    if found.split == OUT_OF_FOLD:
+        which = f"The weights that training started from had learnt {found.seen:,} of the {found.images:,} pictures"
     what = "the figures are" if found.is_several else "the accuracy is"
     return f"{which}, so {what} too high to quote." if found.seen else ""
 

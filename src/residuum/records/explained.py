@@ -69,6 +69,14 @@ def why_unsure(distance: float | None, threshold: float | None) -> str:
     return f"unlike the training pictures: {distance:.{places}f} from the nearest, {threshold:.{places}f} is the limit"
 
 
+def why_too_little(probability: float, at_least: float | None) -> str:
+    """Say that the likeliest class has less than it should; "" where it has not, or nothing was asked."""
+    if at_least is None or probability >= at_least:
+        return ""
+    places = next((n for n in range(1, 7) if f"{probability:.{n}%}" != f"{at_least:.{n}%}"), 7)  # else they read as one
+    return f"the likeliest class has {probability:.{places}%}, less than {at_least:.{places}%}"
+
+
 class ExplainedPicture(Record, frozen=True, kw_only=True):
     """One picture."""
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from residuum.choices import Interpolation, Views
 from residuum.errors import UserError, listed
 from residuum.files import Json
+from residuum.plain_data import quoted
 from residuum.records.codec import FIRST, VERSION, Record, from_json
 from residuum.records.environment import Environment
 from residuum.records.evaluation import Figures
@@ -165,5 +166,5 @@ def need_classes(about: About, place: str) -> None:
         raise UserError(
             f"{place} is a backbone: it gives features and knows no classes",
             "its weights came without a last layer",
-            f"train one on pictures of your own: residuum train DATA --start {place}",
+            f"train one on pictures of your own: residuum train DATA --start {quoted(place)}",
         )

@@ -1,5 +1,6 @@
 """What a run leaves besides its figures: settings.json, data.json, split.json, metrics.jsonl and lock.json."""
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -8,6 +9,11 @@ from msgspec import Meta
 from residuum.choices import SplitName
 from residuum.records.codec import Record
 from residuum.records.numbers import Amount, Count, Share
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a residual net's plain twin: resnet20 has plain20, resnext50 has plainx50."""
+    return re.sub(r"resne(x?)t", r"plain\1", name)
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,16 @@ class RunSettings(Record, frozen=True, kw_only=True):
     def summary(self) -> RunSummary:
         """Return what others read of `resolved`."""
         return msgspec.convert(self.resolved, RunSummary)
+
+    @property
+    def net(self) -> str:
+        """Return what the net is: its name, as a plain one where it has no shortcuts, of the depth it was given."""
+        name, spec = self.summary.model, self.resolved.get("net")
+        if isinstance(spec, dict) and spec.get("shortcut") == "none":
+            name = plain_name(name)
+        if self.asked.get("blocks") and "wide" not in name:  # a wide net's name counts its layers otherwise
+            name = re.sub(r"(resnext|resnet|plainx?)\d+", rf"\g<1>{self.summary.depth}", name, count=1)
+        return name
 
 
 class Counts(Record, frozen=True, kw_only=True):
@@ -90,6 +106,8 @@ class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     counts: Counts
     contents: Contents | None = None
     """Which pictures these are; 0.1.0 did not say."""
+    conflicts: Count = 0
+    """How many of them stand under more than one class, or under different labels; 0.1.0 did not say."""
     validation_from: str
     """Where the validation pictures are from, in words."""
     image_size: Count

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal, cast
 
-from msgspec import Meta, structs
+from msgspec import Meta, field, structs
 
 from residuum.choices import Scale
 from residuum.records.codec import Record
@@ -50,13 +50,24 @@ class Quantity(Record, frozen=True):
     """What each value is that of: one seed, or of one given net a block, a layer, a draw."""
     limit: float | None = None
     """Where counting ended: a value so large was not reached within it. Absent in older files (`with_limits`)."""
+    pictures: int | None = None
+    """Of how many pictures, the same for each seed, the values are shares in per cent: where their own luck counts."""
 
     @property
     def standard_error(self) -> float:
-        """Return that of the mean: 0 where nothing is left to chance, nan where one seed says nothing of it."""
+        """Return that of the mean: 0 where nothing is left to chance, nan where one seed says nothing of it.
+
+        Of `pictures` the binomial error is added, by one right and one wrong picture more, so that a difference of two
+        shares near 0 is not taken for sure (Agresti and Caffo 2000, The American Statistician 54).
+        """
         if self.exact:
             return 0.0
-        return math.nan if self.sd is None else self.sd / math.sqrt(self.n)
+        of_seeds = math.nan if self.sd is None else self.sd / math.sqrt(self.n)
+        if self.pictures is None or math.isnan(of_seeds):
+            return of_seeds
+        n = self.pictures + 2
+        share = (self.mean / 100 * self.pictures + 1) / n
+        return math.hypot(of_seeds, 100 * math.sqrt(share * (1 - share) / n))
 
     @property
     def bound(self) -> str:
@@ -281,6 +292,8 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     runs: dict[str, Seconds]
     """What the training of each run took, in seconds; on a processor that is of one core."""
     environment: Environment
+    nets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of each run what its net is, its seed, and what was asked for of it and not of all. Absent before 0.2."""
     pictures: str = ""
     """How many pictures of which split, and where nets were trained of which size, the figures are from."""
 

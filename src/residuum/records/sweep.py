@@ -5,9 +5,11 @@ from typing import Any, Literal
 from residuum.choices import SplitName, SweepCost
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
-from residuum.records.numbers import Amount, Count
+from residuum.records.numbers import Amount, Count, Share
 from residuum.records.study import Quantity
 
+SURE_BELOW = 0.05
+CLEAR, ALONE = "more than luck", "clear only by itself"
 Standing = Literal["front", "near", "behind"]
 
 
@@ -52,6 +54,34 @@ class Combination(Record, frozen=True, kw_only=True):
         return found
 
 
+class Difference(Record, frozen=True, kw_only=True):
+    """What one value of a setting adds to the figure of another, all other settings alike (sweeps/differences.py)."""
+
+    setting: str
+    one: str
+    other: str
+    """The value that is taken off."""
+    alike: dict[str, str]
+    """The values of the other settings that vary."""
+    points: float
+    """The mean of `one` less that of `other`, in percentage points."""
+    interval: tuple[float, float] | None
+    """Of 95 %, over seeds; None where they show no spread, as of a single one."""
+    paired: bool
+    """Whether differences were taken seed by seed, or else both have their own seeds (Welch)."""
+    p: Share | None
+    """The chance of a difference as large where there is none."""
+    holm: Share | None = None
+    """The same, corrected for all the sweep's differences (Holm)."""
+
+    @property
+    def verdict(self) -> str:
+        """Say whether it is more than luck: among all the sweep's, or were it the only one that was looked at."""
+        if self.holm is None or self.p is None:
+            return "no spread, no answer"
+        return CLEAR if self.holm < SURE_BELOW else ALONE if self.p < SURE_BELOW else "may be luck"
+
+
 class SweepRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """sweep.json."""
 
@@ -72,6 +102,18 @@ class SweepRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     combinations: tuple[Combination, ...]
     notes: tuple[str, ...]
     environment: Environment
+    differences: tuple[Difference, ...] = ()
+    """Of each two values of each setting that varies; none where figures are of different splits."""
+
+    @property
+    def told(self) -> str:
+        """Say how many differences are more than luck; "" where there are none."""
+        if not self.differences:
+            return ""
+        clear, alone = (sum(one.verdict == words for one in self.differences) for words in (CLEAR, ALONE))
+        said = f"Differences that are more than luck: {clear:,} of {len(self.differences):,}."
+        more = f" By themselves {alone:,} more would be: more seeds may tell." if alone else ""
+        return said + more
 
     @property
     def figure(self) -> str:

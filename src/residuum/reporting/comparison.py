@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import NamedTuple
 
 from residuum.records.evaluation import ClassFigures, Evaluation, headline
-from residuum.records.numbers import mcnemar
 from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
+from residuum.reporting.later_together import JudgedTogether, judged_together
 from residuum.reporting.one_run import OneRun, flat
-from residuum.reporting.other_labels import Crossed, are_same_pictures, crossed
+from residuum.reporting.other_labels import Crossed, alone_wrong, are_same_pictures, crossed
 from residuum.reporting.points import last, points
 from residuum.reporting.sentences import head_alone, pictures_of
 from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
@@ -41,13 +42,21 @@ class Part:
     own: list[dict[str, object]]
 
 
+class Compared(NamedTuple):
+    """What compares runs that were not judged alike."""
+
+    crossed: Crossed | None
+    """Each run by the labels of each, where these alone differ, or on the pictures that all have."""
+    together: list[JudgedTogether]
+    """What `residuum evaluate` found of the same new pictures."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All that the page shows of several runs together."""
 
     verdict: str
-    crossed: Crossed | None
-    """Each run by the labels of each, where these alone differ."""
+    otherwise: Compared
     judged_on: str
     cautions: list[tuple[str, dict[str, str]]]
     charts: list[Picture]
@@ -77,9 +86,10 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     labels = [run.letter for run in runs]
     lowest = min((one.recall.low for _, found in rows for one in found if one and one.recall and one.images), default=0)
     floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
+    otherwise = Compared(crossed(runs), judged_together(runs))
     return Comparison(
-        verdict=_verdict(runs),
-        crossed=crossed(runs),
+        verdict=_verdict(runs, otherwise),
+        otherwise=otherwise,
         judged_on=_judged_on(runs),
         cautions=_cautions(runs),
         charts=_charts(runs),
@@ -101,7 +111,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
 # --- sentences ----------------------------------------------------------------------------------
 
 
-def _verdict(runs: Sequence[OneRun]) -> str:
+def _verdict(runs: Sequence[OneRun], compared: Compared) -> str:
     """Name the run with the highest headline figure, and what leaves room for doubt.
 
     That is told by the pictures that one run alone got wrong, where both runs have all their mistakes on record; else
@@ -111,10 +121,7 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     if not judged:
         return "None of these runs has final figures yet."
     if len({(_fingerprint(run), run.several, *_judged(run)) for _, run in judged}) > 1:
-        if are_same_pictures([run for _, run in judged]):
-            told = "“By the same labels”, below, says which is better, as far as that can be told."
-            return f"These runs were judged on the same pictures by different labels. {told}"
-        return "These runs were judged on different pictures, so none of them can be called the best:"
+        return _not_alike([run for _, run in judged], compared)
     judged.sort(key=lambda one: -one[0].value)
     best, run = judged[0]
     named = f"{run.letter} ({isolated(run.name)})"
@@ -135,17 +142,27 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     return " ".join([start, *paired.values(), *left])
 
 
+def _not_alike(judged: Sequence[OneRun], compared: Compared) -> str:
+    """Say what tells which of runs is better that were not judged alike."""
+    if are_same_pictures(judged):
+        told = "“By the same labels”, below, says which is better, as far as that can be told."
+        return f"These runs were judged on the same pictures by different labels. {told}"
+    said = "These runs were judged on different pictures, so none of them can be called the best by these figures."
+    places = [
+        "Below, “By the same labels” compares them on the pictures that all have." if compared.crossed else "",
+        "Below, “On the same new pictures” compares them on others." if compared.together else "",
+    ]
+    way_on = "What compares them is residuum evaluate of each on the same new pictures: this page then shows it."
+    return " ".join([said, *filter(None, places)] if any(places) else [said, way_on])
+
+
 def _paired(best: OneRun, other: OneRun) -> str:
     """Say whether the pictures that one of them alone got wrong are more than luck; "" where not all are known."""
     ours, theirs = _wrong(best), _wrong(other)
     if ours is None or theirs is None or _cut(best) != _cut(other):
         return ""
-    mine, its = len(ours - theirs), len(theirs - ours)
-    p = mcnemar(mine, its)
-    sure = "that is more than luck" if p < 0.05 else "luck alone may do that"
-    chance = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
-    alone = f"{best.letter} alone is wrong on {mine:,}, {other.letter} alone on {its:,}"
-    return f"Of the same pictures, {alone}: {sure} (McNemar's exact test, {chance})."
+    mine, its = (best.letter, len(ours - theirs)), (other.letter, len(theirs - ours))
+    return alone_wrong("Of the same pictures", mine, its)
 
 
 def _wrong(run: OneRun) -> set[str] | None:
@@ -263,7 +280,7 @@ def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
             spread = f"standard deviation {100 * stdev(values):.2f}{NBSP}points"
             words = f"mean {percent(mean(values), 2)}, {spread} over {counted(len(group), 'run')}"
             figure = "mean average precision" if group[0][0].several else "top-1"
-            found.append(Repeats([run.letter for run, _ in group], group[0][0].summary.model, figure, words))
+            found.append(Repeats([run.letter for run, _ in group], group[0][0].record.settings.net, figure, words))
     return found
 
 

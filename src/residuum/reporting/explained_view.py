@@ -9,7 +9,7 @@ from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture,
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.sentences import AVERAGED
-from residuum.reporting.wording import are_opposite, clipped, counted, isolated, percent, shown
+from residuum.reporting.wording import are_opposite, clipped, counted, isolated, percent, shown, where
 
 HALF = 0.5
 """Of its highest value: below it a map speaks against another's peak."""
@@ -115,9 +115,11 @@ def disagreement(heat: Sequence[Heat]) -> str:
     """Say that one of two maps is low where the other is highest, or highest across the picture, and what follows."""
     if len(heat) != 2:
         return ""
-    if min(_height(heat[0], heat[1]), _height(heat[1], heat[0])) < HALF:
-        how = "where one is strongest, the other is not half as strong as at its own peak"
-    elif are_opposite(*heat):
+    one, other = heat
+    if min(_height(one, other), _height(other, one)) < HALF:
+        both = f"both are strongest {where(one)}, but apart: " if where(one) == where(other) else ""
+        how = f"{both}where one is strongest, the other is not half as strong as at its own peak"
+    elif are_opposite(one, other):
         how = "they are strongest on opposite sides"
     else:
         return ""
@@ -128,11 +130,21 @@ def disagreement(heat: Sequence[Heat]) -> str:
 
 
 def _height(heat: Heat, other: Heat) -> float:
-    """Return how high a map is where another is highest, the map's highest value being 1; 1 where none are kept."""
-    if not heat.values:
+    """Return how high a map gets about where another is highest, its own highest value being 1; 1 where none are kept.
+
+    "About": within one place of the coarser map, as no map says more exactly where it is highest.
+    """
+    if not (heat.values and other.values):
         return 1.0
-    row, column = (int(at * len(values)) for at, values in ((other.y, heat.values), (other.x, heat.values[0])))
-    return heat.values[min(row, len(heat.values) - 1)][min(column, len(heat.values[0]) - 1)]
+    rows, columns = (_near(other, heat, upright=upright) for upright in (True, False))
+    return max(heat.values[row][column] for row in rows for column in columns)
+
+
+def _near(other: Heat, heat: Heat, *, upright: bool) -> list[int]:
+    """Return which rows of a map, or columns, lie within one place of the coarser map from another's highest place."""
+    counts = [len(one.values) if upright else len(one.values[0]) for one in (heat, other)]
+    peak, reach = (other.y if upright else other.x), 1 / min(counts)
+    return [at for at in range(counts[0]) if abs((at + 0.5) / counts[0] - peak) < reach + 1e-6]
 
 
 def _chart(one: ExplainedPicture, found: Explained, labels: list[str]) -> Markup:

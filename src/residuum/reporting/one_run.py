@@ -66,6 +66,7 @@ class OneRun:
     scale: str
     verdict_line: Markup
     calibration: str
+    by_probability: list[str]
     charts: list[Picture]
     events: list[str]
     confusion: Confusion | None
@@ -96,7 +97,7 @@ class OneRun:
     def title(self) -> str:
         """Return "data · model · recipe"."""
         data = self.record.data.name if self.record.data else self.summary.data
-        parts = [data, self.summary.model, self.summary.recipe]
+        parts = [data, self.record.settings.net, self.summary.recipe]
         return " · ".join(shown(part) for part in parts if part is not None)
 
     @property
@@ -215,6 +216,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         scale=sentences.scale(found),
         verdict_line=_verdict_line(found) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
+        by_probability=sentences.by_probability(found) if found else [],
         charts=_charts(record),
         events=_told(record),
         confusion=_confusion(names, found) if found else None,

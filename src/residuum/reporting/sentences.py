@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from residuum.plain_data import quoted
 from residuum.recipe import FEW, SMALL
 from residuum.records import evaluation
 from residuum.records.evaluation import Evaluation
@@ -28,6 +29,8 @@ AVERAGED = {
     "a mirror would show of it, and its answers are averaged.",
 }
 """What views are, by their terms in a protocol."""
+AT_LEAST = (0.6, 0.8)
+"""Probabilities, at ends of bins, of which it is said what `predict --at-least` would do."""
 MEANT = {
     **AVERAGED,
     "single view": "Single view: the net is asked once, about the square in the middle of a picture.",
@@ -51,7 +54,9 @@ def pictures_of(images: int, split: str) -> str:
 def verdict(found: Evaluation) -> str:
     """Say the headline figure in one plain sentence."""
     which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")
-    if found.seen:
+    if found.seen and found.split == "out-of-fold":
+        which = f"it was trained on, of which the weights it began with had learnt {found.seen:,}"
+    elif found.seen:
         which = f"of the {found.split} split, {found.seen:,} of which it was trained on"
     if found.is_several:
         said = several_sentences.verdict(found, which)
@@ -140,9 +145,10 @@ def too_few(record: RunRecord) -> str:
         return ""
     if not Path(data.source).is_absolute() or data.image_size <= SMALL or _is_plain(record):
         return ""
+    begun = f"residuum train {quoted(shown(data.source))}"
     return (
         f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
-        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(data.source)}, "
+        f"begins with nothing. Begun with trained weights it has a chance: {begun}, "
         "with nothing said of the net, starts from the best that this machine has (residuum weights fetch resnet50 "
         "gets better ones)."
     )
@@ -167,7 +173,9 @@ def which_to_quote(record: RunRecord) -> str:
     """Say which figure to quote where training pictures were answered out of fold, too, or why none."""
     found, folds = record.evaluation, record.out_of_fold
     if found and found.seen:
-        return f"{evaluation.too_good(found)} Take out the copies, which data check names, and train again."
+        copies = "Take out the copies, which data check names, and train again."
+        others = "Judge it on pictures that neither has seen, by residuum evaluate."
+        return f"{evaluation.too_good(found)} {others if is_begun(record) else copies}"
     return evaluation.which_to_quote(found, folds) if found and folds else ""
 
 
@@ -195,6 +203,24 @@ def calibration(found: Evaluation) -> str:
         return several_sentences.calibration(sure, right, kind)
     means = f"Its mean confidence is {percent(sure)} and it is right {percent(right)} of the time"
     return f"{means}: overall it is {kind}."
+
+
+def by_probability(found: Evaluation) -> list[str]:
+    """Say of the answers that `predict --at-least` would call unsure, and of the others, how many are right."""
+    return [] if found.is_several else list(filter(None, (_at_least(found, limit) for limit in AT_LEAST)))
+
+
+def _at_least(found: Evaluation, limit: float) -> str:
+    """Say so from one limit on; "" where no answer has less. The bins end there."""
+    below = [one for one in found.calibration if one.count and one.high <= limit + 1e-9]
+    above = [one for one in found.calibration if one.count and one.high > limit + 1e-9]
+    few, many = (sum(one.count for one in bins) for bins in (below, above))
+    if not few:
+        return ""
+    right, others = (sum(one.count * (one.accuracy or 0.0) for one in bins) for bins in (below, above))
+    rest = f"; of the others {percent(others / many)}" if many else "; none is left"
+    which = f"{few:,} of these {few + many:,} answers unsure"
+    return f"With --at-least {limit:g}, predict would call {which}: {percent(right / few)} of those are right{rest}."
 
 
 # --- notes --------------------------------------------------------------------------------------
@@ -229,6 +255,8 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
         yield f"Validation pictures: {shown(record.data.validation_from)}."
     elif record.data:
         yield "No pictures were kept for validation."
+    if record.data and record.data.conflicts:
+        yield _conflicts(record.data.conflicts, several=record.several)
     if split == "out-of-fold":
         images, all_of_them = (
             record.evaluation.images if record.evaluation else 0,
@@ -243,6 +271,14 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
     yield from filter(None, [which_to_quote(record)])
     if split == "train":
         yield f"The final figures are for the training pictures. {why} They say nothing about new ones."
+
+
+def _conflicts(pictures: int, *, several: bool) -> str:
+    """Say that some pictures are there under several labels, which cannot all be right."""
+    stand = "stands" if pictures == 1 else "stand"
+    under = "with different labels" if several else "under more than one class"
+    why = "of those labels some are wrong, and whoever names the picture rightly is called wrong by them"
+    return f"{counted(pictures, 'picture')} {stand} {under}: {why}. Their names: residuum data check."
 
 
 def _notes_on_figures(found: Evaluation) -> Iterator[str]:

@@ -10,7 +10,7 @@ from residuum.records.study import Quantity, StudyRecord
 from residuum.reporting.charts import Picture
 from residuum.reporting.study_charts import picture
 from residuum.reporting.study_drawable import drawable
-from residuum.reporting.study_wording import MARKS, NO_VERDICT, ONE_NET
+from residuum.reporting.study_wording import MARKS, NO_VERDICT, ONE_NET, TINY
 from residuum.reporting.wording import counted, duration
 
 
@@ -51,6 +51,11 @@ class IndexRow:
             return NO_VERDICT
         return self.study.answer or ONE_NET
 
+    @property
+    def counts_as(self) -> str:
+        """Return what it is counted as: a verdict at scale tiny decides nothing."""
+        return TINY if self.study and self.study.only_tiny else self.answer
+
 
 def view_study(study: StudyRecord) -> StudyView:
     """Work out everything the page says."""
@@ -82,8 +87,8 @@ def _said(settings: Any) -> Any:
 
 def counts(rows: Sequence[IndexRow]) -> list[tuple[str, int]]:
     """Return (verdict, how many); what is no verdict is counted only where there is any."""
-    found = Counter(row.answer for row in rows)
-    return [(answer, found[answer]) for answer in MARKS if answer in found or answer not in {ONE_NET, NO_VERDICT}]
+    found = Counter(row.counts_as for row in rows)
+    return [(answer, found[answer]) for answer in MARKS if answer in found or answer not in {ONE_NET, TINY, NO_VERDICT}]
 
 
 def _beside(study: StudyRecord) -> str:

@@ -5,8 +5,10 @@ import math
 from residuum.records.study import Quantity, figure, with_spread
 from residuum.reporting.wording import NONE, short
 
-NO_VERDICT, ONE_NET = "no verdict", "one net"
-MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", ONE_NET: NONE, NO_VERDICT: NONE}
+NO_VERDICT, ONE_NET, TINY = "no verdict", "one net", "scale tiny"
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", ONE_NET: NONE, TINY: NONE, NO_VERDICT: NONE}
+ROUNDING = 1e-12
+"""Of the largest of several values: what is smaller is a 0 that was not rounded."""
 HOLDS = {True: ("✓", "yes"), False: ("✗", "no"), None: ("?", "figures do not say")}
 
 
@@ -27,7 +29,9 @@ def values_words(one: Quantity) -> str:
     """Write every value: "9.1, 9.2, –"; one alone as the mean, which it is, is written; "> 400" beyond a limit."""
     digits = figure if len(one.values) == 1 else "{:.6g}".format
     end = math.inf if one.limit is None else one.limit
-    shown = [f"{'> ' if value >= end else ''}{digits(value)}" if math.isfinite(value) else NONE for value in one.values]
+    least = ROUNDING * max((abs(value) for value in one.values if math.isfinite(value)), default=0.0)
+    values = [value if abs(value) > least or math.isnan(value) else 0.0 for value in one.values]
+    shown = [f"{'> ' if value >= end else ''}{digits(value)}" if math.isfinite(value) else NONE for value in values]
     return ", ".join(shown) or NONE
 
 

@@ -1,13 +1,15 @@
 """What the page about a sweep says, and its chart: accuracy against cost, with the Pareto front."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
 
 from residuum.choices import SweepCost
-from residuum.records.sweep import Combination, SweepRecord
+from residuum.records.sweep import Combination, Difference, SweepRecord
 from residuum.reporting import svg
 from residuum.reporting.study_wording import axis_figure, quantity_words
 from residuum.reporting.svg import Frame, Scale
@@ -26,6 +28,8 @@ STANDINGS = {
 }
 STYLES = {"front": 0, "near": 3, "behind": 2}
 LEFT, RIGHT = 52.0, 388.0
+BESIDE = 11.0
+"""Between marks of the same cost, in the chart's units."""
 MANY_TIMES = 10
 """Costs of so many times the lowest are drawn by their logarithm."""
 
@@ -45,6 +49,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """One difference in the table."""
+
+    found: Difference
+    what: str
+    alike: str
+    points: str
+    interval: str
+
+
+@dataclass(frozen=True)
 class SweepView:
     """All that the page shows."""
 
@@ -56,6 +71,7 @@ class SweepView:
     rows: list[Row]
     cost_name: str
     failed: list[tuple[str, str]]
+    differences: list[Compared]
 
     @property
     def heads(self) -> list[str]:
@@ -81,12 +97,28 @@ def view_sweep(sweep: SweepRecord) -> SweepView:
         rows=rows,
         cost_name=COSTS[sweep.cost],
         failed=[(f"{one.run}", one.why) for row in rows for one in row.found.failed],
+        differences=[Compared(one, *between(one), *points(one)) for one in sweep.differences],
     )
 
 
 def named(found: Combination) -> str:
     """Write a combination's settings: "lr 0.1, model resnet20"."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.values.items()) or "as asked"
+    return _listed(found.values) or "as asked"
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+
+
+def between(found: Difference) -> tuple[str, str]:
+    """Write what is held against what, and with which other settings: "order: b − a", "lr 0.1"."""
+    return f"{found.setting.replace('_', ' ')}: {found.one} − {found.other}", _listed(found.alike)
+
+
+def points(found: Difference) -> tuple[str, str]:
+    """Write a difference in points and its interval: "+3.68", "−1.20 to +8.56"."""
+    mean, *ends = (f"{value:+.2f}".replace("-", "−") for value in (found.points, *(found.interval or ())))
+    return mean, " to ".join(ends) or NONE
 
 
 def _sentence(sweep: SweepRecord, front: list[Row]) -> str:
@@ -125,8 +157,9 @@ def _chart(sweep: SweepRecord, rows: list[Row]) -> Markup:
         return Markup("")
     frame = _frame(rows)
     front = sorted((row for row in rows if row.found.standing == "front"), key=lambda row: row.cost or 0.0)
-    steps = [svg.path([_place(frame, row) for row in front], "curve c0 d0")] if len(front) > 1 else []
-    marks = [part for row in rows for part in _marked(frame, row, sweep.cost)]
+    places = _places(frame, rows)
+    steps = [svg.path([places[row.number] for row in front], "curve c0 d0")] if len(front) > 1 else []
+    marks = [part for row in rows for part in _marked(frame, row, places[row.number], sweep.cost)]
     ticks = frame.x.ticks(5)
     drawn = svg.axes(frame, ticks, frame.y.ticks(5), axis_figure, lambda y: f"{y:g}")
     said = "; ".join(f"{row.number} {_reading(row, sweep.cost)}" for row in rows)
@@ -139,7 +172,7 @@ def _frame(rows: list[Row]) -> Frame:
     ends = [end for row in rows for end in _whisker(row)]
     low, high = min(ends), max(ends)
     room = max(high - low, 0.5) * 0.08
-    y = svg.round_scale(low - room, high + room, (high - low + 2 * room) / 4)
+    y = svg.round_scale(max(0.0, low - room), min(100.0, high + room), (high - low + 2 * room) / 4)
     logarithmic = min(costs) > 0 and max(costs) > MANY_TIMES * min(costs)
     least, most = min(costs), max(costs)
     if logarithmic:
@@ -148,19 +181,36 @@ def _frame(rows: list[Row]) -> Frame:
     return Frame(Scale(max(0.0, least - room), most + room, LEFT, RIGHT - 8), y)
 
 
-def _place(frame: Frame, row: Row) -> tuple[float, float]:
-    assert row.found.accuracy is not None
-    return frame.x(row.cost or 0.0), frame.y(row.found.accuracy.mean)
+def _places(frame: Frame, rows: Sequence[Row]) -> dict[int, tuple[float, float]]:
+    """Return where each mark stands, by its row's number: those of nearly the same cost side by side."""
+    ordered = sorted(rows, key=lambda row: row.cost or 0.0)
+    wide = RIGHT - LEFT - 8
+    xs = _apart([frame.x(row.cost or 0.0) for row in ordered], min(BESIDE, wide / len(ordered)))
+    over = max(0.0, xs[-1] - (RIGHT - 4)) or min(0.0, xs[0] - (LEFT + 4))
+    heights = [row.found.accuracy.mean for row in ordered if row.found.accuracy is not None]
+    return {row.number: (x - over, frame.y(y)) for row, x, y in zip(ordered, xs, heights, strict=True)}
+
+
+def _apart(xs: Sequence[float], step: float) -> list[float]:
+    """Return rising places, moved as little as leaves `step` between each two: isotonic regression, by pooling."""
+    pools = list[list[float]]()
+    for place, x in enumerate(xs):
+        pools.append([x - step * place])
+        while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
+            last = pools.pop()
+            pools[-1] += last
+    level = [fmean(pool) for pool in pools for _ in pool]
+    return [x + step * place for place, x in enumerate(level)]
 
 
 def _whisker(row: Row) -> tuple[float, float]:
     assert row.found.accuracy is not None
     mean, sd = row.found.accuracy.mean, row.found.accuracy.sd or 0.0
-    return mean - sd, mean + sd
+    return max(0.0, mean - sd), min(100.0, mean + sd)
 
 
-def _marked(frame: Frame, row: Row, kind: SweepCost) -> list[Markup]:
-    x, y = _place(frame, row)
+def _marked(frame: Frame, row: Row, place: tuple[float, float], kind: SweepCost) -> list[Markup]:
+    x, y = place
     low, high = (frame.y(end) for end in _whisker(row))
     standing = row.found.standing or "behind"
     mark = svg.marker(x, y, STYLES[standing], size=3.4 if standing == "front" else 2.8)

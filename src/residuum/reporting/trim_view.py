@@ -191,6 +191,8 @@ def _notes(found: Trim) -> Iterator[str]:
     yield from trained_on(found)
     yield from of_several(found)
     yield shown(found)
+    if found.repaired and not found.repaired.kept:
+        yield "Training on made the smaller net worse on these pictures: the model is the unrepaired one."
     if found.repaired and (how := found.repaired.protocol) and _views(how) != _views(found.protocol):
         yield f"After repair, which trains with one view, shown to the net otherwise: {how}."
     yield (

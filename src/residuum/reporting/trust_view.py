@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from residuum.plain_data import quoted
 from residuum.records.review import Finding, FindingKind, HeadFit, Review
 from residuum.reporting import svg
 from residuum.reporting.charts import Picture, Series, XAxis, YAxis, curves
@@ -133,7 +134,7 @@ def no_doubt(record: RunRecord) -> str:
 def review_words(record: RunRecord) -> str:
     """Say what was looked at, or how to."""
     if record.review is None:
-        how = f"residuum data review {isolated(record.path)}"
+        how = f"residuum data review {quoted(shown(record.path))}"
         return f"Not looked at yet: {how} looks for wrong labels, copies and pictures like no other."
     looked = f"{counted(record.review.pictures, 'picture')} were looked at"
     labels = f"labels were held against the answers {record.review.answers} ({record.review.answered:,})"

@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 from residuum import machine
 from residuum.data.decode import BrokenPicture
-from residuum.data.labels import CALLED
 from residuum.errors import UserError, in_python, nearest
 from residuum.page.page import page
 from residuum.prediction.answer import Answer
@@ -166,9 +165,13 @@ async def _gone(request: Request) -> None:
 
 
 async def _predict(request: Request) -> Response:
-    served, top, call_from = _model(request), _top(request), _call_from(request)
+    served, top, at_least = _model(request), _top(request), _probability(request, "at_least")
+    call_from = _probability(request, "call_from") or 0.0
     taken = await _take(request, served, served.predict, lambda view: (view, top, call_from))
-    found: Answer = replace(taken.result, call_from=call_from)  # of a batch all are answered from the lowest on
+    found: Answer = replace(taken.result, call_from=call_from, at_least=at_least)  # a batch's are from the lowest on
+    if found.several and at_least is not None:
+        why = f"{served.name} answers each label of a picture for itself"
+        raise Refusal(422, "at_least is for one label a picture", why, "call_from says from where on labels are called")
     labels = UNSET if found.labels is None else list(found.labels)
     most = max(top, len(labels or ()))
     pairs = zip(found.classes[:most], found.probabilities[:most], strict=True)
@@ -300,18 +303,18 @@ def _top(request: Request) -> int:
     return min(_number(request, "top", 5) or 1, len(_model(request).classes))
 
 
-def _call_from(request: Request) -> float:
-    """Return the probability from which on a label is called (Refusal 422 if it is none)."""
-    given = request.query_params.get("call_from")
-    if given is None:
-        return CALLED
+def _probability(request: Request, name: str) -> float | None:
+    """Return a setting of `predict` that is a probability, by default as it is there (Refusal 422 if it is none)."""
+    given = request.query_params.get(name)
     try:
-        return PredictSettings(call_from=float(given)).call_from
+        told = PredictSettings(**{} if given is None else {name: float(given)})  # type: ignore[arg-type]
     except ValueError:
-        raise Refusal(422, f"call_from cannot be {given[:40]!r}", "it is a number", "give one from 0 to 1") from None
+        raise Refusal(422, f"{name} cannot be {str(given)[:40]!r}", "it is a number", "give one from 0 to 1") from None
     except UserError as error:
-        in_python(error, ("call_from",))
+        in_python(error, (name,))
         raise
+    found: float | None = getattr(told, name)
+    return found
 
 
 def _number(request: Request, name: str, default: int | None) -> int | None:

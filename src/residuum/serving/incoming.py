@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from residuum.data.decode import BrokenPicture, TooManyPixels
+from residuum.data.decode import BrokenPicture, MorePixelsThanAllowed, TooManyPixels
 from residuum.data.kinds import KINDS
 from residuum.serving.refusals import Refusal
 
@@ -29,7 +29,9 @@ def broken(error: BrokenPicture, encoded: bytes) -> Refusal:
     """Return what is said of bytes that are no picture, or only some of one."""
     mend = f"send a whole picture: {KINDS}"
     if isinstance(error, TooManyPixels):
-        mend = "send a smaller one; whoever runs the server may allow more by --megapixels"
+        mend = "send a smaller one"
+        if isinstance(error, MorePixelsThanAllowed):
+            mend += "; whoever runs the server may allow more by --megapixels"
     elif not encoded.isascii() and not LOST.intersection(encoded):
         mend = "curl's -d leaves out line breaks, and more: --data-binary @FILE sends the file as it is"
     return Refusal(422, error.what, error.why, mend)

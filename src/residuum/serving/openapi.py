@@ -75,7 +75,9 @@ def _of_pictures() -> dict[str, dict[str, Any]]:
     """Return the routes that take a picture, by path."""
     all_take = [_model(), _top(), _view()]
     return {
-        "/v1/predict": _picture_route("What a picture shows", replies.Predicted, [*all_take, _call_from()]),
+        "/v1/predict": _picture_route(
+            "What a picture shows", replies.Predicted, [*all_take, _call_from(), _at_least()]
+        ),
         "/v1/explain": _picture_route("Where the evidence lies", replies.Heated, [*all_take, *_heat()]),
         "/v1/blocks": _picture_route("With blocks off", replies.Switched, [*all_take, *_blocks()]),
     }
@@ -125,6 +127,11 @@ def _top() -> dict[str, Any]:
 def _call_from() -> dict[str, Any]:
     what = "For several labels a picture: the probability from which on a label is called."
     return _query("call_from", what, type="number", minimum=0, maximum=1, default=CALLED)
+
+
+def _at_least() -> dict[str, Any]:
+    what = "For one label a picture: an answer whose likeliest class has less than this is unsure, too."
+    return _query("at_least", what, type="number", minimum=0, maximum=1)
 
 
 def _view() -> dict[str, Any]:

@@ -40,8 +40,8 @@ class Predicted(Reply, frozen=True, kw_only=True):
     """Of several labels a picture those called, likeliest first: of a probability of `call_from` or more, which may be
     none; absent of one label a picture."""
     unsure: bool | None
-    """Whether the picture is unlike those trained on, so that the answers mean little; null where the model does not
-    know those, and cannot say."""
+    """Whether the picture is unlike those trained on, or the likeliest class has less than `at_least`, so that the
+    answers mean little; null where neither is known."""
     reason: str
     """Why it is unsure; "" where it is not."""
     engine: str

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,6 +25,8 @@ from residuum.serving.served import LOOPBACK
 from residuum.serving.service import Service, log, open_service
 
 TOKEN = "RESIDUUM_TOKEN"
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""What stands for every address of a machine, and that of them by which it reaches itself."""
 HEAD_MOST = 65_536
 """Bytes of a request before its body."""
 MARGIN = 3.0
@@ -70,8 +73,16 @@ def _say_ready(service: Service, address: str, ready: Callable[[str], None]) -> 
         how = {"engine": engine.name, "precision": engine.precision}
         log("model", model=one.name, digest=digest, milliseconds=round(1000 * one.predict.seconds, 2), **how)
     log("listening", address=address)
-    say(f"ready: listening on {address}")
+    say(f"ready: listening on {address}{_reached(address)}")
     ready(address)
+
+
+def _reached(address: str) -> str:
+    """Say by what a server is reached that listens on every address of its machine, which is none to ask."""
+    asked = urlsplit(address)
+    here = EVERY.get(asked.hostname or "")
+    others = f"http://NAME:{asked.port}, by this machine's name or address"
+    return f" (from here http://{here}:{asked.port}; for others {others})" if here else ""
 
 
 def _token(settings: ServeSettings) -> str | None:

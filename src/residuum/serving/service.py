@@ -15,6 +15,7 @@ from residuum import machine
 from residuum.console import say
 from residuum.errors import UserError, listed
 from residuum.outward_settings import ServeSettings
+from residuum.plain_data import quoted
 from residuum.serving.desk import Desk
 from residuum.serving.incoming import Held
 from residuum.serving.metrics import Metrics
@@ -86,7 +87,7 @@ def open_service(settings: ServeSettings, token: str | None = None) -> Service:
             raise UserError(
                 f"two models are called {served.name!r}",
                 f"{models[served.name].place} and {served.place}",
-                f"name one of them otherwise: residuum serve OTHER={served.place}",
+                f"name one of them otherwise: residuum serve {quoted(f'OTHER={served.place}')}",
             )
         models[served.name] = served
     desk = Desk(settings.queue, settings.longest_wait, settings.gather / 1000, machine.cores())

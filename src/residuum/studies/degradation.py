@@ -1,5 +1,7 @@
 """Degradation: plain and residual nets of growing depth, and the error on the pictures they were trained on."""
 
+from msgspec.structs import replace
+
 from residuum.models.published import PUBLISHED
 from residuum.records.study import Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
@@ -21,7 +23,10 @@ RULE = Rule(
         "resnet-deep": "the training error of the deepest residual net",
         "resnet-shallow": "that of the shallowest",
     },
+    besides="An error is one of so many pictures: its standard error is that of seeds and that of the pictures' luck.",
 )
+FLOOR = 2.0
+"""Per cent of training error below which residual nets have little left to show."""
 
 
 def measure(setup: Setup) -> Findings:
@@ -29,7 +34,7 @@ def measure(setup: Setup) -> Findings:
     depths = DEPTHS[setup.scale]
     runs = runs_of(setup, [(kind, depth) for kind in KINDS for depth in depths])
     found = {f"{kind}{depth}": records for (kind, depth), records in runs.items()}
-    q = errors([Variant(net, net, net) for net in found], found)
+    q = _of_pictures(errors([Variant(net, net, net) for net in found], found), found)
     shallow, deep = depths[0], depths[-1]
     for kind in KINDS:
         q |= {f"{kind}-shallow": q[f"{kind}{shallow}-train"], f"{kind}-deep": q[f"{kind}{deep}-train"]}
@@ -51,8 +56,27 @@ def measure(setup: Setup) -> Findings:
         notes=(
             "Training error is that of the last pass, on pictures as augmentation shows them, as in the paper's "
             "figure 6.",
+            *_at_the_floor(q["resnet-shallow"], q["resnet-deep"]),
             *_begun(next(iter(found.values()))[0].settings.summary.epochs),
         ),
+    )
+
+
+def _of_pictures(q: Quantities, found: Found) -> dict[str, Quantity]:
+    """Let training errors know of how many pictures they are."""
+    data = next(iter(found.values()))[0].data
+    seen = data.counts.train if data else None
+    return {name: replace(one, pictures=seen) if name.endswith("-train") else one for name, one in q.items()}
+
+
+def _at_the_floor(shallow: Quantity, deep: Quantity) -> tuple[str, ...]:
+    """Say where both residual nets make hardly an error, of how many pictures the difference is."""
+    if not shallow.pictures or not max(shallow.mean, deep.mean) < FLOOR:
+        return ()
+    wrong = [f"{one.mean / 100 * shallow.pictures:.0f}" for one in (shallow, deep)]
+    return (
+        f"Both residual nets are at the floor: they err on {wrong[0]} and {wrong[1]} of {shallow.pictures:,} training "
+        "pictures, in the mean. Depth has little left to show there; harder pictures would.",
     )
 
 

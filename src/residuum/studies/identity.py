@@ -67,9 +67,9 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Add blocks of both kinds to a shallow net, with every seed; then blocks to convolutional nets."""
-    device = choose_compute(setup.device, threads=setup.threads).device
     added, steps = ((2,), 40) if setup.scale == "tiny" else ((2, 4, 8), 400)
     convolutional = measure_insertion(setup)  # first, for it may lack its pictures
+    device = choose_compute(setup.device, threads=setup.threads).device
     x, y = flat(digits().train, device)
     progress = show_progress("adding blocks to fully connected nets")
     found: dict[tuple[str, int], list[Added]] = {(kind, many): [] for kind in KINDS for many in added}

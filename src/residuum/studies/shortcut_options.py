@@ -20,7 +20,7 @@ RULE = Rule(
         "B-room": "half of what A gains over the plain net less what B gains over A",
         "C-room": "the same with C in place of B",
     },
-    where="At the greatest depth.",
+    where="At 20 layers, at scale full at 56.",
 )
 
 
@@ -65,6 +65,6 @@ def _room_left(q: Quantities) -> dict[str, Quantity]:
     room = {}
     for option in ("B", "C"):
         errors_of_seeds = zip(*(q[f"{one}-test"].values for one in ("none", "A", option)), strict=True)
-        values = [SHARE * (none - a) - (a - projected) for none, a, projected in errors_of_seeds]
+        values = [round(SHARE * (none - a) - (a - projected), 9) for none, a, projected in errors_of_seeds]
         room[f"{option}-room"] = quantity(f"half of A's gain over none, less {option}'s gain over A", values, "points")
     return room

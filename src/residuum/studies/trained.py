@@ -17,14 +17,14 @@ from residuum import runs
 from residuum.console import say
 from residuum.dispatch.job import Planned, is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
+from residuum.errors import UserError
 from residuum.models.named import NAMED_NETS
 from residuum.records.study import Points
 from residuum.settings import TrainSettings
-from residuum.studies.frame import Setup
+from residuum.studies.frame import OWN_PICTURES, Setup
 
 Key = TypeVar("Key")
 
-PICTURES = "cifar10"
 QUICK = {"epochs": 2, "image_size": 16}
 """CIFAR-10's pictures are seen at half their size, which costs a quarter."""
 TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16)}
@@ -41,11 +41,11 @@ def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSe
         size = {} if "blocks" in choices else {"blocks": TINY["blocks"]}
         choices = {"recipe": "sgd_one_cycle", "widths": TINY["widths"], **size, **choices, "epochs": 1}
         return TrainSettings(setup.data or "digits", model=model, seed=seed, **choices)
-    data = setup.data or PICTURES
+    data = setup.data or OWN_PICTURES
     if setup.scale == "full":
         return TrainSettings(data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices})
     short: dict[str, Any] = {"recipe": "sgd_one_cycle"}
-    if open_pictures_of(data).name == PICTURES:
+    if data == OWN_PICTURES or open_pictures_of(data).name == OWN_PICTURES:
         short |= QUICK
     return TrainSettings(data, model=model, seed=seed, **{**short, **choices})
 
@@ -60,7 +60,9 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
         UserError: a setting or the data are wrong, or training failed.
         Stopped: a signal came; every run was saved and goes on next time. Planned: only a plan was wanted.
     """
-    folders = [run_folder(setup.folder, settings) for settings in wanted]
+    if setup.shuffle:
+        wanted = [replace(settings, shuffle=setup.shuffle) for settings in wanted]
+    folders = _folders(setup, wanted)
     missing = {folder: settings for folder, settings in zip(folders, wanted, strict=True) if not is_finished(folder)}
     started = time.monotonic()
     if missing:
@@ -72,6 +74,17 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
     found = [runs.read_run(folder) for folder in folders]
     setup.watch(found, waited)
     return found
+
+
+def _folders(setup: Setup, wanted: Sequence[TrainSettings]) -> list[Path]:
+    """Name the runs (UserError without their pictures; Planned where these are not here and only a plan is wanted)."""
+    try:
+        return [run_folder(setup.folder, settings) for settings in wanted]
+    except UserError as error:
+        if not setup.where.dry_run:
+            raise
+        say(f"to be trained: {len(wanted)} nets, less those that are there: {error.what}")
+        raise Planned from error
 
 
 def with_each_seed(setup: Setup, nets: Mapping[Key, Callable[[int], TrainSettings]]) -> dict[Key, list[runs.RunRecord]]:
@@ -104,6 +117,25 @@ def common(used: Sequence[runs.RunRecord]) -> dict[str, Any]:
     found = {name: list(dict.fromkeys(run.settings.resolved.get(name) for run in used)) for name in COMMON}
     found |= {name: list(dict.fromkeys(shape(run, name) for run in used)) for name in ("blocks", "widths")}
     return {name: values[0] if len(values) == 1 else values for name, values in found.items() if values}
+
+
+PLACES = {"data", "start", "out", "device", "threads", "seed"}
+"""What says nothing of a net, or lies elsewhere in a record."""
+
+
+def told_apart(used: Sequence[runs.RunRecord]) -> dict[str, dict[str, Any]]:
+    """Return of each run, by its name, what its net is, its seed, and what was asked for of it and not of all."""
+    asked = {run.path.name: run.settings.asked for run in used}
+    names = dict.fromkeys(name for one in asked.values() for name in one if name not in PLACES)
+    vary = [name for name in names if len({str(one.get(name)) for one in asked.values()}) > 1]
+    return {
+        run.path.name: {
+            "net": run.settings.net,
+            "seed": run.settings.summary.seed,
+            **{name: asked[run.path.name][name] for name in vary if name in asked[run.path.name]},
+        }
+        for run in used
+    }
 
 
 def shape(run: runs.RunRecord, name: str) -> str:

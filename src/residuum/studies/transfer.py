@@ -23,10 +23,10 @@ from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of
 from residuum.studies.examined import untrained_on
-from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.frame import OWN_PICTURES, Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.some_classes import Rows, folder_of_classes, rows_of
-from residuum.studies.trained import PICTURES, QUICK, net_settings, test_error, trained
+from residuum.studies.trained import QUICK, net_settings, test_error, trained
 from residuum.studies.transfer_curve import STARTS, curve_charts, curve_notes, curve_table, curve_words, measure_curve
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 
@@ -54,7 +54,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train on every second class, freeze the nets, and probe their features on the classes between."""
-    source = setup.data or ("digits" if setup.scale == "tiny" else PICTURES)
+    source = setup.data or ("digits" if setup.scale == "tiny" else OWN_PICTURES)
     data: ImageData = open_pictures_of(source)
     learned, other = halves(data)
     folder = folder_of_classes(data, learned, setup.folder / "data")
@@ -119,7 +119,7 @@ def _settings(setup: Setup, data: ImageData, folder: str, net: str, seed: int) -
         return net_settings(setup, net, seed, blocks=(2, 2, 2) if "56" in net else (1, 1, 1), **mirrors)
     if setup.scale == "full":
         return net_settings(setup, net, seed, validation=0.1, **mirrors)
-    short = QUICK if data.name == PICTURES else {}
+    short = QUICK if data.name == OWN_PICTURES else {}
     return net_settings(setup, net, seed, **short, **mirrors)
 
 

@@ -22,13 +22,14 @@ from residuum.dispatch.job import is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
 from residuum.errors import UserError
 from residuum.plain_data import as_json, explicit, flag, read_off
-from residuum.records.codec import write_record
+from residuum.records.codec import read_record, write_record
 from residuum.records.evaluation import headline
 from residuum.records.study import Quantity
 from residuum.records.sweep import Combination, Failed, SweepRecord, figure
 from residuum.setting_parts import WhereTrained
 from residuum.settings import SweepSettings, TrainSettings
 from residuum.studies.frame import quantity
+from residuum.sweeps.differences import Seen, differences
 from residuum.sweeps.front import standings
 from residuum.sweeps.grid import axes, combinations
 
@@ -64,7 +65,7 @@ def sweep(settings: SweepSettings) -> Path:
         _judged(values, {seed: folders[place, seed] for seed in seeds}, faults)
         for place, values in enumerate(combinations(varied))
     ]
-    folder = home / _name(base, varied)
+    folder = _folder(home / _name(base, varied), seeds)
     write_record(folder / runs.SWEEP, _record(settings, base, varied, found))
     return folder
 
@@ -100,21 +101,25 @@ def _trained(missing: Mapping[Path, TrainSettings], where: WhereTrained) -> dict
 
 
 class _Judged(NamedTuple):
-    """A combination with the figures of its runs, the splits they are of, and whether of several labels a picture."""
+    """A combination with the figures of its runs, the splits they are of, whether of several labels a picture; and its
+    figures in per cent by seed."""
 
     combination: Combination
     splits: set[str]
     several: bool
+    by_seed: dict[int, float]
 
 
 def _judged(values: dict[str, str], folders: Mapping[int, Path], faults: Mapping[str, UserError]) -> _Judged:
-    done = [runs.read_run(folder) for folder in folders.values() if is_finished(folder)]
+    ended = {seed: runs.read_run(folder) for seed, folder in folders.items() if is_finished(folder)}
+    done = list(ended.values())
     failed = tuple(
         Failed(folder.name, seed, _in_words(faults.get(folder.name)))
         for seed, folder in folders.items()
         if not is_finished(folder)
     )
-    judged = [one for run in done if (one := accuracy(run)) is not None]
+    judged = {seed: one for seed, run in ended.items() if (one := accuracy(run)) is not None}
+    by_seed = {seed: 100 * value for seed, (value, _) in judged.items()}
     tested = [headline(run.evaluation).value for run in done if run.evaluation and run.evaluation.split == "test"]
     what = figure(several=(several := any(run.several for run in done)))
     cost = done[0].settings.summary if done else None
@@ -122,14 +127,14 @@ def _judged(values: dict[str, str], folders: Mapping[int, Path], faults: Mapping
         values=values,
         runs=tuple(run.path.name for run in done),
         failed=failed,
-        accuracy=_figure(what, [100 * value for value, _ in judged], "%"),
+        accuracy=_figure(what, list(by_seed.values()), "%"),
         test=_figure(f"test {what}", [100 * value for value in tested], "%"),
         seconds=_figure("training", [sum(line.seconds for line in run.epochs) for run in done if run.epochs], "s"),
         training=_multiply_adds(done[0]) if done else None,
         inference=cost.multiply_adds if cost else None,
         parameters=cost.parameters if cost else None,
     )
-    return _Judged(combination, {split for _, split in judged}, several)
+    return _Judged(combination, {split for _, split in judged.values()}, several, by_seed)
 
 
 def _in_words(fault: UserError | None) -> str:
@@ -168,12 +173,14 @@ def _record(
     several = any(one.several for one in judged)
     placed = [one for one in found if one.accuracy is not None and one.cost(settings.cost) is not None]
     points = [(one.cost(settings.cost) or 0.0, one.accuracy) for one in placed if one.accuracy is not None]
+    over = {name: tuple(values) for name, values in varied.items()}
+    seen = [Seen(one.combination.values, one.by_seed) for one in judged]
     standing = {id(one): where for one, where in zip(placed, standings(points), strict=True)}
     return SweepRecord(
         kind="sweep",
         data=_pictures(base),
         command=command(settings),
-        over={name: tuple(values) for name, values in varied.items()},
+        over=over,
         seeds=tuple(range(settings.seed, settings.seed + settings.seeds)),
         cost=settings.cost,
         several=several,
@@ -182,6 +189,7 @@ def _record(
         combinations=tuple(structs.replace(one, standing=standing.get(id(one))) for one in found),
         notes=tuple(_notes(settings, found, placed, splits, several=several)),
         environment=machine.environment(),
+        differences=() if len(splits) > 1 else differences(over, seen),
     )
 
 
@@ -217,6 +225,13 @@ def _name(base: TrainSettings, varied: Mapping[str, Mapping[str, Any]]) -> str:
     digest = hashlib.sha256(deciding.encode()).hexdigest()[:8]
     words = [_pictures(base), *(name.replace("_", "-") for name in varied)]
     return "-".join([*words, digest])
+
+
+def _folder(usual: Path, seeds: range) -> Path:
+    """Return the usual folder, or one of its own where the sweep that lies there has seeds that are not asked for."""
+    if (usual / runs.SWEEP).exists() and not set(read_record(usual / runs.SWEEP, SweepRecord).seeds) <= set(seeds):
+        return usual.with_name(f"{usual.name}-seeds-{seeds[0]}-to-{seeds[-1]}")
+    return usual
 
 
 def command(settings: SweepSettings) -> str:

@@ -16,6 +16,7 @@ from residuum.recipe import FEW
 from residuum.recipes.named import BY_FOLDS, recipe_asked_for, recipe_name
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
+from residuum.training.learnt import has_fitted_last_layer
 from residuum.training.way import (
     HARDLY,
     chosen_start,
@@ -64,8 +65,8 @@ def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
         begun = _given_weights(begun)
     if begun.start is None:
         _check_new(begun, is_told=is_chosen)
-    elif _has_few_of_other_classes(begun.start, data):
-        begun = replace(begun, recipe=_for_few(begun.settings, begun.recipe, len(data.train)))
+    elif _is_few_for_last_layer(begun.start, data):
+        begun = replace(begun, recipe=_for_few(begun, begun.start))
     if begun.judges_by_folds:
         refuse_lone_pictures(data)
     return replace(begun, settings=_judged_settings(begun))
@@ -150,18 +151,24 @@ def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
         raise UserError(f"recipe {name} cannot mix pictures", why, "--recipe fine_tune can")
 
 
-def _has_few_of_other_classes(start: Classifier, data: ImageData) -> bool:
-    """Say whether there are few pictures, of other classes than the weights know, or answered in another way."""
-    others = set(start.classes) != set(data.classes) or start.several != data.several
-    return others and len(data.train) < FEW
+def _is_few_for_last_layer(start: Classifier, data: ImageData) -> bool:
+    """Say whether there are few pictures, of other classes than the weights know, or answered in another way, or for
+    weights whose last layer alone was fitted."""
+    return len(data.train) < FEW and (_knows_others(start, data) or has_fitted_last_layer(start))
 
 
-def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> RecipeName:
+def _knows_others(start: Classifier, data: ImageData) -> bool:
+    return set(start.classes) != set(data.classes) or start.several != data.several
+
+
+def _for_few(begun: Beginning, start: Classifier) -> RecipeName:
     """Return the recipe for few pictures: where nothing was said of the course of training, the head alone; where all
     is to be tuned, from the head on."""
+    settings, name = begun.settings, begun.recipe
     if not _COURSE & set(explicit(settings)):
+        of = "of other classes than the weights know" if _knows_others(start, begun.data) else "for these weights"
         say(
-            f"{num_pictures} pictures of other classes than the weights know: the last layer alone is fitted, on "
+            f"{len(begun.data.train)} pictures {of}: the last layer alone is fitted, on "
             "features of the frozen net (--tune last or --tune all tunes more, and takes longer)"
         )
         return "head"

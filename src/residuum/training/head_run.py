@@ -22,7 +22,7 @@ from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.shares import Probabilities
 from residuum.models.answers import answered
 from residuum.models.resnet import ResNet
-from residuum.plain_data import as_json
+from residuum.plain_data import as_json, quoted
 from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.numbers import wilson
@@ -33,7 +33,7 @@ from residuum.training.kept import Kept
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.signals import AskedToStop
-from residuum.training.start import Loaders, final_split, make_net, seen_of
+from residuum.training.start import Loaders, final_split, learnt_before_of, make_net, seen_of
 from residuum.training.trust import Calibrated, calibrated, record_trust
 
 OUT_OF_FOLD = "out-of-fold"
@@ -95,7 +95,7 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
             averaged = _fitted(net, resolved, loaders, "mirrored", asked_to_stop)
             fitted = _likelier(run, resolved, loaders, fitted, averaged)
     except Stopped as stop:
-        raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
+        raise Stopped(f"{stop}\nto go on: residuum train --resume {quoted(run)}", stop.exit_code) from None
     set_last_layer(net, fitted.found.head.weight, fitted.found.head.bias)
     return fitted
 
@@ -158,11 +158,12 @@ def judge_by_folds(
     Where there are both, the latter lie in the run's evaluations.
     """
     final, classes, views = final_split(loaders), resolved.data.classes, resolved.recipe.views
+    seen = learnt_before_of(run, asked.split)
     if final is None or own is None:
-        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1], views)
+        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1], views, seen)
     by_folds = judge(unseen[0], asked.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen[1])
-    _keep(run, resolved, by_folds)
-    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views, seen_of(loaders))
+    _keep(run, resolved, structs.replace(by_folds, seen=seen))
+    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views, seen_of(run, loaders))
 
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:

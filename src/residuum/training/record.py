@@ -1,6 +1,5 @@
 """What a run writes down about itself before it begins and when it is judged, and says to the person."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,19 +15,21 @@ from residuum.data.contract import ImageData
 from residuum.data.labels import is_several
 from residuum.data.split import training_and_validation
 from residuum.evaluation.heat_maps import heat_beside
-from residuum.evaluation.known import write_known
+from residuum.evaluation.known import count_conflicts, digests_of, write_known
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.evaluation.shares import Probabilities
 from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
-from residuum.plain_data import as_json, explicit, flag
+from residuum.plain_data import as_json, command_line, explicit
+from residuum.recipes.named import BY_FOLDS
 from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Counts, Data, RunSettings, SplitRows
 from residuum.settings import TrainSettings
 from residuum.training.binding import shards_digest
+from residuum.training.learnt import learnt_before
 from residuum.training.resolve import Resolved
 from residuum.training.together import processes
 
@@ -64,7 +65,9 @@ def record_data(run: Path, resolved: Resolved) -> None:
     """Write what the data are, so that figures can be traced to them."""
     data, cut = resolved.data, resolved.cut
     train, validation = training_and_validation(data, cut)
-    splits = {"train": train, "validation": validation, "test": data.test}
+    splits = {name: one for name, one in (("train", train), ("validation", validation), ("test", data.test)) if one}
+    known = {name: digests_of(split.pictures) for name, split in splits.items()}
+    before = learnt_before(resolved.start, data, by_folds=resolved.recipe.name in BY_FOLDS)
     described = Data(
         name=data.name,
         source=data.source,
@@ -75,7 +78,8 @@ def record_data(run: Path, resolved: Resolved) -> None:
             validation=len(validation) if validation else None,
             test=len(data.test) if data.test else None,
         ),
-        contents=write_known(run, {name: split.pictures for name, split in splits.items() if split}),
+        contents=write_known(run, known, before),
+        conflicts=count_conflicts(known.values(), (split.labels for split in splits.values())),
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
         skipped=tuple(data.skipped),
@@ -117,17 +121,7 @@ def with_start(asked: TrainSettings, resolved: Resolved) -> TrainSettings:
 
 def command(asked: TrainSettings) -> str:
     """Return the command line that asks for the same; not where the run went, so that it can be repeated."""
-    words = ["residuum", "train"]
-    wanted = {name: value for name, value in explicit(asked).items() if name not in {"out", "resume"}}
-    for name, value in wanted.items():
-        if name == "data":
-            words.append(shlex.quote(str(value)))
-        elif isinstance(value, bool):
-            words.append(flag(name if value else f"no-{name}"))
-        else:
-            each = value if isinstance(value, tuple) else (value,)
-            words += [flag(name), *(shlex.quote(str(one)) for one in each)]
-    return " ".join(words)
+    return command_line("train", replace(asked, out=None, resume=None))
 
 
 def describe(run: Path, resolved: Resolved) -> str:

@@ -11,7 +11,7 @@ from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData
 from residuum.data.split import ValidationCut
 from residuum.errors import UserError, listed
-from residuum.plain_data import explicit, flag
+from residuum.plain_data import explicit, flag, quoted
 from residuum.records.codec import read_record, write_record
 from residuum.records.run import Data, SplitRows
 from residuum.settings import TrainSettings
@@ -36,7 +36,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     asked_for = {name: one for name, one in explicit(settings).items() if name not in {"resume", "data", "skip_broken"}}
     if others := sorted(flag(name) for name, one in asked_for.items() if one != own[name]):
         why = f"otherwise than the run has it: {', '.join(others)}, as a flag or in --config"
-        raise UserError("a run is continued with its own settings", why, f"residuum train --resume {run}")
+        raise UserError("a run is continued with its own settings", why, f"residuum train --resume {quoted(run)}")
     refuse_finished(run)
     if record.data is None:
         raise UserError(
@@ -71,14 +71,14 @@ def _other_data(run: Path, before: Data, now: ImageData) -> UserError:
     return UserError(
         what,
         "pictures, labels or class names have changed",
-        f"bring the old data back, give their place (residuum train DATA --resume {run}), or start a new run",
+        f"bring the old data back, give their place (residuum train DATA --resume {quoted(run)}), or start a new run",
     )
 
 
 def refuse_finished(run: Path) -> None:
     """Raise UserError where a run has its model."""
     if (run / runs.MODEL).exists():
-        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
+        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {quoted(run)}")
 
 
 def _refuse_other_rows(file: Path, cut: ValidationCut | None) -> None:
@@ -97,6 +97,6 @@ def _there(run: Path, source: str) -> str:
         raise UserError(
             f"the data of the run in {run} are no longer in {source}",
             "the folder has been moved, or is not mounted",
-            f"if it has moved: residuum train NEW_PLACE --resume {run}",
+            f"if it has moved: residuum train NEW_PLACE --resume {quoted(run)}",
         )
     return source

@@ -27,6 +27,7 @@ from residuum.data.misspelt import NearName, nearly_named
 from residuum.data.text_table import no_formula
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
+from residuum.evaluation.known import BEFORE, NONE, read_known
 from residuum.evaluation.likeness import directions
 from residuum.evaluation.mistakes import thumbnail
 from residuum.evaluation.opening import NetWithData, open_with_data
@@ -152,6 +153,8 @@ def _answers(run: Path, opened: NetWithData, x: Mapping[str, NDArray[np.float32]
         words = f"to the {listed(held_out)} pictures alone: the net has learnt the others by heart"
     else:
         words = "none: no picture was kept from training, so no label can be held against an answer"
+    if len(read_known(run).get(BEFORE, NONE)):
+        words += ", though the weights that training began with had learnt some of them, labels and all"
     if not parts:
         return np.empty(0, np.int64), np.empty((0, len(opened.data.classes))), words
     rows, answers = zip(*parts, strict=True)

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from torch import nn
 
 from residuum import machine, ranks, runs
-from residuum.choices import TrackerName
+from residuum.choices import SplitName, TrackerName
 from residuum.console import say, warn
 from residuum.data.batches import Loader
 from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, listed
@@ -22,6 +22,7 @@ from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.plain_data import quoted
 from residuum.recipes.named import AFTER_THE_HEAD, BY_FOLDS
 from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
@@ -31,7 +32,7 @@ from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
-from residuum.training.head_run import train_head
+from residuum.training.head_run import note, train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
@@ -41,6 +42,7 @@ from residuum.training.signals import AskedToStop, stop_requests
 from residuum.training.start import (
     Loaders,
     final_split,
+    learnt_before_of,
     lineage,
     make_job,
     make_net,
@@ -83,6 +85,7 @@ def _train_and_write(settings: TrainSettings) -> runs.RunRecord:
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is None:
             _begin(run, settings, resolved)
+            _tell_learnt(run, resolved, loaders)
         else:
             _go_on(run, resolved)
         with kept(run) as folder, tracking(run, trackers) as track:
@@ -115,7 +118,7 @@ def _opened(settings: TrainSettings) -> tuple[Path, Resolved, tuple[TrackerName,
 def _stopped_early(settings: TrainSettings, run: Path | None) -> Stopped:
     """Return what ends a training before its run was begun, or gone on with; an empty folder of its own is removed."""
     if settings.resume:
-        return Stopped(f"stopped\nto go on: residuum train --resume {run}", 130)
+        return Stopped(f"stopped\nto go on: residuum train --resume {quoted(run)}", 130)
     if run is not None and settings.out is None:
         with suppress(OSError):  # only where it is empty
             run.rmdir()
@@ -167,6 +170,21 @@ def _begin(run: Path, settings: TrainSettings, resolved: Resolved) -> None:
         runs.append_metrics(run, Event(step=0, message=message))
 
 
+def _tell_learnt(run: Path, resolved: Resolved, loaders: Loaders) -> None:
+    """Say which pictures that the run is judged on its weights have learnt before."""
+    final: list[SplitName] = [name] if (name := final_split(loaders)) else []
+    by_folds: list[SplitName] = ["train"] if resolved.recipe.name in BY_FOLDS else []
+    for name in by_folds + final:
+        split = loaders[name].split
+        if learnt := learnt_before_of(run, split):
+            kind = "training" if name == "train" else name
+            note(
+                run,
+                f"the weights that training starts from have learnt {learnt:,} of the {len(split):,} {kind} pictures "
+                "before: what is said of these is too high to quote. Others tell how good it is, by residuum evaluate",
+            )
+
+
 def _go_on(run: Path, resolved: Resolved) -> None:
     """Write down where the data lie now, and take back metrics that nothing follows from (UserError: it has finished
     meanwhile)."""
@@ -181,7 +199,7 @@ def _way_on(run: Path) -> Iterator[None]:
     try:
         yield
     except CannotWrite as error:
-        how = f"residuum train --resume {run}" if runs.is_run(run) else "the same command"
+        how = f"residuum train --resume {quoted(run)}" if runs.is_run(run) else "the same command"
         raise CannotWrite(error.what, error.why, f"make room, then: {how}") from error
 
 
@@ -249,7 +267,7 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
     answers, how = _answers(resolved, loaders, job)
     assert isinstance(job.net, ResNet)
     classes, views = resolved.data.classes, resolved.recipe.views
-    return record_judged(run, job.net, answers, loaders[name], classes, name, how, views, seen_of(loaders))
+    return record_judged(run, job.net, answers, loaders[name], classes, name, how, views, seen_of(run, loaders))
 
 
 def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilities, str]:

@@ -12,12 +12,12 @@ from residuum import machine, runs
 from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.batches import Loader, Served, open_loader, pixels_if_small
-from residuum.data.cache import count_seen
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError, listed
+from residuum.evaluation.known import BEFORE, NONE, are_among, digests_of, learnt_by, read_known
 from residuum.files import short_digest
 from residuum.loading import Classifier
 from residuum.models.plan import Forward
@@ -91,10 +91,20 @@ def final_split(loaders: Loaders) -> SplitName | None:
     return next((name for name in names if name in loaders), None)
 
 
-def seen_of(loaders: Loaders) -> int:
-    """Return how many pictures of the final split are training pictures, too (UserError: a file cannot be read)."""
-    name = final_split(loaders)
-    return count_seen(loaders[name].split.pictures, loaders["train"].split.pictures) if name else 0
+def seen_of(run: Path, loaders: Loaders) -> int:
+    """Return how many pictures of the final split the net has learnt: training pictures, or of what its weights were
+    trained on before (UserError: a file cannot be read, or the run's is damaged)."""
+    name, known = final_split(loaders), read_known(run)
+    if name is None:
+        return 0
+    learnt = learnt_by(known) if known else digests_of(loaders["train"].split.pictures)  # a run of 0.1.0 gone on with
+    return int(are_among(digests_of(loaders[name].split.pictures), learnt).sum())
+
+
+def learnt_before_of(run: Path, split: Split) -> int:
+    """Return how many pictures the weights had learnt that training started from (UserError as above)."""
+    before = read_known(run).get(BEFORE, NONE)
+    return int(are_among(digests_of(split.pictures), before).sum()) if len(before) else 0
 
 
 # --- weights ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 from residuum import ranks, runs
 from residuum.console import say, warn
 from residuum.errors import Stopped, UserError
+from residuum.plain_data import quoted
 from residuum.records.run import Event, Line
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import figures_of
@@ -63,7 +64,8 @@ def take_steps(
         try:
             return fit(job, state, callbacks, save_seconds, steps_for(job))
         except Stopped as stop:
-            raise Stopped(f"{stop}\nto go on: residuum train --resume {kept.folder()}", stop.exit_code) from None
+            how = f"residuum train --resume {quoted(kept.folder())}"
+            raise Stopped(f"{stop}\nto go on: {how}", stop.exit_code) from None
 
 
 def _where_it_stands(kept: Kept | None, resolved: Resolved, job: Job) -> State:

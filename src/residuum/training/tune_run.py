@@ -30,6 +30,7 @@ from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
 from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet
+from residuum.plain_data import quoted
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
@@ -104,7 +105,7 @@ def _going_on_with(run: Path) -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
+        raise Stopped(f"{stop}\nto go on: residuum train --resume {quoted(run)}", stop.exit_code) from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from residuum.data.labels import counts
 from residuum.data.misspelt import nearly_named, said_of_names
 from residuum.data.preprocess import whole_side
 from residuum.errors import UserError, listed
-from residuum.fastest import multiply_adds_per_s
+from residuum.fastest import busy_when_timed, multiply_adds_per_s
 from residuum.loading import Classifier
 from residuum.models.count import cost
 from residuum.models.spec import NetSpec
@@ -146,7 +146,8 @@ def _of_fetched(there: dict[str, Fetched], pictures: int, settings: TrainSetting
         is_best = in_time[0] == best[0]
         return in_time[0], "the best of the weights fetched here" + ("" if is_best else " that are quick enough")
     if starter():
-        return STARTER, "residuum's own, since the weights fetched here would take long"
+        timed = f" (or seemed so: {busy})" if (busy := busy_when_timed()) else ""
+        return STARTER, f"residuum's own, since the weights fetched here would take long{timed}"
     return min(best, key=lambda name: there[name].multiply_adds), "the quickest of the weights fetched here"
 
 
@@ -172,9 +173,9 @@ def say_if_long(task: Task, spec: NetSpec, recipe: Recipe, compute: Compute) -> 
     if task.num_pictures < VERY_FEW and work > NOTHING and compute.device.type == "cpu":
         minutes = work / multiply_adds_per_s() / 60
         if minutes > LONG / 60:
-            say(
-                f"this takes about {minutes:,.0f} minutes here: fewer --epochs, a smaller --image-size or net take less"
-            )
+            less = f" (or far less: {busy})" if (busy := busy_when_timed()) else ""
+            how = "fewer --epochs, a smaller --image-size or net take less"
+            say(f"this takes about {minutes:,.0f} minutes here{less}: {how}")
 
 
 def say_if_nothing_is_kept_aside(asked: float, data: ImageData) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from residuum import machine
 from residuum.errors import UserError
+from residuum.plain_data import quoted
 from residuum.records.codec import read_record
 from residuum.records.weights import Fetched
 from residuum.weights.catalogue import catalogue, find
@@ -67,6 +68,6 @@ def start_file(given: str) -> str | Path:
         raise UserError(
             f"the weights of {name} are not on this machine",
             "nothing is fetched unasked",
-            f"residuum weights fetch {name}",
+            f"residuum weights fetch {quoted(name)}",
         )
     return given
