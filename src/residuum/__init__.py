@@ -15,9 +15,11 @@ if sys.orig_argv[1:3] == ["-m", "residuum"] or "".join(sys.argv[:1]).endswith(("
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C ends it, until cli.py sees to it
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from residuum import outward_verbs, verbs
+from residuum.as_found import all_as_found, threads_as_found
 from residuum.choices import (
     Activation,
     AnswerFormat,
@@ -143,19 +145,24 @@ def load(
     call_from: float = 0.5,
 ) -> Predictor:
     """Open a run folder, a model file or an export, to hold and to ask: pictures in, answers out, from any thread
-    (UserError if none). `call_from`: for several labels a picture, the probability from which on a label is called.
+    (UserError if none). `threads`: by default torch keeps as many as it has. `call_from`: for several labels a picture,
+    the probability from which on a label is called.
 
     It has `classes`; and its `net`, the torch module, with its `preprocessing`, but of an export.
     """
     from residuum.prediction.predictor import load as load_predictor
 
-    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from)
+    with threads_as_found() if threads is None else nullcontext():
+        return load_predictor(
+            path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from
+        )
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
 
 
 @for_people
+@threads_as_found()
 def predict(
     run: Place,
     *images: Place,
@@ -185,6 +192,7 @@ def predict(
 
 
 @for_people
+@threads_as_found()
 def explain(
     run: Place,
     *images: Place,
@@ -214,6 +222,7 @@ def report(*runs: Place, out: Place | None = None) -> Path:
 
 
 @for_people
+@threads_as_found()
 def serve(
     *runs: Place,
     host: str = "127.0.0.1",
@@ -242,6 +251,7 @@ def serve(
 
 
 @for_people
+@all_as_found()
 def study(
     *names: str,
     list: bool = False,  # noqa: A002 - as the flag is called
