@@ -172,11 +172,17 @@ def test_a_map_that_all_others_would_wait_for_is_refused(client: TestClient, ser
     measured = rise.seconds, predict.seconds
     rise.seconds, predict.seconds = 100.0, 100.0 / times
     refused = client.post(asked, **png(picture))
-    assert (refused.status_code, refused.json()["what"]) == (422, "RISE takes too long here")
-    predict.seconds = 0.1 / times  # it was timed in a busy moment: answers take a thousandth of that since
-    again = client.post(asked, **png(picture))
+    assert (refused.status_code, refused.json()["what"]) == (503, "RISE takes too long now")  # it may be asked again
+    assert refused.headers["retry-after"] == "10"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(served.least, "RISE", 99.0)
+        never = client.post(asked, **png(picture))
+    assert (never.status_code, never.json()["what"]) == (422, "RISE takes too long here")
+    assert "retry-after" not in never.headers
+    # it was timed in a busy moment; what is refused times an answer anew
+    statuses = [client.post(asked, **png(picture)).status_code for _ in range(60)]
     rise.seconds, predict.seconds = measured
-    assert again.status_code == 200
+    assert (statuses[0], statuses[-1]) == (503, 200)
 
 
 def test_a_map_that_was_timed_in_a_busy_moment_is_not_refused_for_good(
@@ -681,9 +687,11 @@ def test_what_a_picture_takes_follows_what_lasts() -> None:
 
 def test_a_refusal_says_what_was_compared() -> None:
     work, desk = Work(list, 1, 0.3), Desk(64, 2.0, 0.0)
-    with contextlib.ExitStack() as places, pytest.raises(Refusal) as refused:
-        for _ in range(9):
+    with contextlib.ExitStack() as places:
+        for _ in range(3):
             places.enter_context(desk.place(work))
+        with pytest.raises(Refusal) as refused:
+            desk.look(work)
     limit = "3 are ahead, and an answer would take about 1.2 s; the limits are 64 requests and 1 s"
     assert refused.value.why == f"{limit}, half of --longest-wait"
 
