@@ -286,15 +286,45 @@ def test_numbers_that_are_newly_allowed_are_not_judged_by_an_older_choice(
 
 
 def test_who_falls_far_behind_leaves_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
-    ms = {"fast": in_rounds(1.0, 1.5, 1.0, 1.0, 1.0), "slower": always(1.9), "slow": always(3.1), "other": always(0.1)}
+    ms = {
+        "fast": in_rounds(1.0, 1.5, 1.0, 1.0, 1.0),
+        "slower": always(1.9),
+        "slow": always(3.1),
+        "other": always(0.1),
+        "unlucky": in_rounds(99.0, 99.0, 1.2, 1.2, 1.2),
+    }
     monkeypatch.setattr(racing, "turn", lambda engine, _: ms[engine.name]())
     engines: Any = {(name, "float32"): SimpleNamespace(name=name) for name in ms}
     found = racing.race(
         engines, np.zeros((1, 2, 2, 3), np.uint8), {(name, "float32") for name in ms if name != "other"}
     )  # type: ignore[misc]
     assert {name: len(turns[16]) for (name, _), turns in found.items()} == {
-        "fast": 5, "slower": 5, "slow": 1, "other": 5,
+        "fast": 5, "slower": 5, "slow": 3, "other": 5, "unlucky": 5,
     }  # fmt: skip
+
+
+def test_one_slow_answer_does_not_give_a_way_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([90.0, 50.0, 40.0, 3.0, 70.0, 8.0])  # as it compiles, three of one view; as it compiles, one of 16
+    monkeypatch.setattr(racing, "_once", lambda *_: next(times))
+    found = racing.warmed_up(lambda views: None, np.zeros((1, 2, 2, 3), np.uint8))  # type: ignore[arg-type, return-value]
+    assert found == {1: 3.0, 16: 8.0}
+    other = SimpleNamespace(engine=SimpleNamespace(precision="float32"), ms={1: 1.0, 16: 1.0})
+    for ms, given_up in (({1: 9.0, 16: 7.0}, False), ({1: 7.0, 16: 900.0}, False), ({1: 9.0, 16: 9.0}, True)):
+        one = SimpleNamespace(engine=SimpleNamespace(precision="bfloat16"), ms=ms)
+        assert bool(benching._no_use(one, [other], SimpleNamespace())) is given_up  # type: ignore[arg-type, list-item]
+
+
+def test_the_table_says_who_was_timed_no_further(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = timing("torch", [1733.0, 1500.0, 1600.0])
+    found = SimpleNamespace(timings=(timing("openvino", [1.0] * 5), slow), pictures=NOISE, engine="openvino", used=slow,
+                            precision="float32", threads=1, stays=None, before=None, waited=0.0)  # fmt: skip
+    print_bench(BenchSettings("m"), found, False)  # type: ignore[arg-type]
+    fast, behind = capsys.readouterr().out.splitlines()[1:3]
+    assert "far behind" not in fast
+    assert behind.split() == [
+        "torch", "float32", "1600.0", "(1500.0–1733.0)", "0.6", "1600.0", "(1500.0–1733.0)", "10",
+        "the", "run's", "own;", "far", "behind,", "timed", "in", "3", "rounds",
+    ]  # fmt: skip
 
 
 def test_a_turn_lasts_its_time_and_gives_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:

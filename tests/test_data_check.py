@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,11 @@ from PIL import Image
 from residuum.data.check import LISTED, check
 from residuum.data.contract import ImageData, Split
 from residuum.data.digits import digits
+from residuum.data.open import open_data
 from residuum.errors import PartlyDone, UserError
 from residuum.pictures_printing import print_findings
+from residuum.settings import TrainSettings
+from residuum.training.beginning import begin
 
 CLASSES = ("cat", "dog")
 
@@ -197,6 +201,18 @@ def test_sizes_modes_formats_and_oddities() -> None:
     assert (seen["turned"], seen["several_frames"], seen["deep"]) == (1, 1, 1)
     assert seen["width"] == {"min": 4, "median": 10.0, "max": 20}  # the turned one is 20 wide, 22 high
     assert seen["height"] == {"min": 3, "median": 8.0, "max": 22}
+
+
+def test_training_says_which_classes_a_split_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place, name in (("train", "cat"), ("train", "dog"), ("val", "dog")):
+        (tmp_path / place / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / place / name / f"{i}.png").write_bytes(encode(picture(10 * len(place) + i)))
+    begin(TrainSettings(str(tmp_path), from_nothing=True, epochs=1), looking=True)
+    said = [line for line in capsys.readouterr().err.splitlines() if "holds no picture" in line]
+    assert said == [f"note: {one}" for one in check(open_data(str(tmp_path)))["problems"] if "holds no picture" in one]
+    assert len(said) == 1
+    assert said[0].startswith("note: validation holds no picture of 'cat': how a net names that stays unknown")
 
 
 def test_missing_classes_unknown_labels_and_imbalance() -> None:

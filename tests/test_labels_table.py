@@ -767,3 +767,23 @@ def test_another_mark_within_labels_is_told(tmp_path: Path, capsys: pytest.Captu
     assert "animal, dog" in data.classes
     assert list(told_by(tmp_path, text, separator=",").classes) == ["animal", "cat", "dog", "plant", "tree"]
     assert "look like several" not in capsys.readouterr().err
+
+
+def test_a_table_whose_labels_cannot_be_told_is_what_is_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folders in the one folder beside it are numbered by chance: they are not offered in its place."""
+    rows = ["id,relpath,species,place"]
+    for i in range(6):
+        file = tmp_path / "img" / str(i % 3) / f"n{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(file)
+        rows.append(f"{i},img/{i % 3}/n{i}.png,{'cat' if i % 2 else 'dog'},{'here' if i < 3 else 'there'}")
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(UserError, match="holds the labels") as error:
+        open_data(str(tmp_path), judging=True)
+    assert all(f"'{name}'" in error.value.why for name in ("species", "place"))
+    assert "--label-column" in error.value.mend
+    assert "folders are classes" not in capsys.readouterr().err
+    told = open_data(str(tmp_path), columns=ColumnNames(label="species"), judging=True)
+    assert list(told.classes) == ["cat", "dog"]

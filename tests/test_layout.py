@@ -110,7 +110,8 @@ LADDER = {
     "models_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
     "pictures_printing": ALL | {"printing"},
-    "verb": {"errors", "plain_data", "runs", "version"},
+    "as_found": set(),
+    "verb": {"as_found", "errors", "plain_data", "runs", "version"},
     "nets": ALL | {"verb"},
     "verbs": ALL
     | {
@@ -125,7 +126,7 @@ LADDER = {
     "outward_verbs": ALL | {"printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs", "outward_verbs"},
     "__main__": {"cli"},
-    "__init__": ALL | {"verb", "verbs", "outward_verbs", "nets"},  # the package top, which nobody imports
+    "__init__": ALL | {"as_found", "verb", "verbs", "outward_verbs", "nets"},  # the package top, which nobody imports
 }
 
 PRINTING = {

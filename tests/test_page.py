@@ -257,7 +257,7 @@ def test_a_map_that_takes_too_long_is_left_out_and_asked_for_again(
     dropped(tab, picture)
     heat.seconds, predict.seconds = measured
     model.answers["Grad-CAM"] = times
-    assert "takes too long here" in tab.js("document.getElementById('heat-note').textContent")
+    assert "takes too long now" in tab.js("document.getElementById('heat-note').textContent")
     assert tab.js("document.getElementById('heat').hidden && document.getElementById('fault').hidden")
     tab.js("document.getElementById('evidence').dispatchEvent(new Event('change'))")
     tab.wait("!document.getElementById('heat').hidden")

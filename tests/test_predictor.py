@@ -179,6 +179,12 @@ def test_bad_pictures_do_not_stop_the_others(predictor: Predictor, folder: Path)
         predictor.predict([3])  # type: ignore[list-item]
 
 
+def test_a_picture_without_a_name_is_called_by_its_number(predictor: Predictor):
+    with pytest.raises(UserError) as error:
+        predictor.predict(b"junk")
+    assert error.value.what == "cannot read picture 1"
+
+
 @pytest.mark.parametrize("pictures", ["", [""]])
 def test_an_empty_name_is_not_the_working_folder(predictor: Predictor, pictures: Any):
     with pytest.raises(UserError, match="the name of picture 1 is empty"):

@@ -15,9 +15,11 @@ if sys.orig_argv[1:3] == ["-m", "residuum"] or "".join(sys.argv[:1]).endswith(("
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C ends it, until cli.py sees to it
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from residuum import outward_verbs, verbs
+from residuum.as_found import all_as_found, threads_as_found
 from residuum.choices import (
     Activation,
     AnswerFormat,
@@ -145,22 +147,31 @@ def load(
     at_least: float | None = None,
 ) -> Predictor:
     """Open a run folder, a model file or an export, to hold and to ask: pictures in, answers out, from any thread
-    (UserError if none). `call_from`: for several labels a picture, the probability from which on a label is called.
-    `at_least`: for one, the probability below which the likeliest class is unsure, too.
+    (UserError if none). `threads`: by default torch keeps as many as it has. `call_from`: for several labels a picture,
+    the probability from which on a label is called. `at_least`: for one, the probability below which the likeliest
+    class is unsure, too.
 
     It has `classes`; and its `net`, the torch module, with its `preprocessing`, but of an export.
     """
     from residuum.prediction.predictor import load as load_predictor
 
-    return load_predictor(
-        path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from, at_least=at_least
-    )
+    with threads_as_found() if threads is None else nullcontext():
+        return load_predictor(
+            path,
+            engine=engine,
+            precision=precision,
+            device=device,
+            threads=threads,
+            call_from=call_from,
+            at_least=at_least,
+        )
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
 
 
 @for_people
+@threads_as_found()
 def predict(
     run: Place,
     *images: Place,
@@ -191,6 +202,7 @@ def predict(
 
 
 @for_people
+@threads_as_found()
 def explain(
     run: Place,
     *images: Place,
@@ -220,6 +232,7 @@ def report(*runs: Place, out: Place | None = None) -> Path:
 
 
 @for_people
+@threads_as_found()
 def serve(
     *runs: Place,
     host: str = "127.0.0.1",
@@ -248,6 +261,7 @@ def serve(
 
 
 @for_people
+@all_as_found()
 def study(
     *names: str,
     list: bool = False,  # noqa: A002 - as the flag is called

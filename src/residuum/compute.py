@@ -21,6 +21,8 @@ from residuum.records.machine import Machine
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGEST = -3, -1, 2**31 - 1  # malloc.h
 
 MOST_WORKERS = 32
+THREADS_AT_FIRST = torch.get_num_threads()
+"""torch's, before we set them: a process begins with them."""
 
 
 @dataclass(frozen=True)

@@ -179,9 +179,9 @@ def print_bench(settings: BenchSettings, found: EngineChoice, json: bool) -> Non
     heads = "".join(f"{f'batch {size}, ms (range)':>26}{'images/s':>10}" for size in sizes)
     print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
     for one in found.timings:
-        speeds = "".join(f"{_with_range(one, size):>26}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
+        speeds = "".join(f"{_with_range(one, size):>26}{_a_second(size, one.ms[size]):>10}" for size in sizes)
         words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
-        print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
+        print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}{_left(one, found)}")
     met = {one.precision for one in found.timings if one.agreement}
     bounds = ", ".join(f"{least:.1%} in {precision}" for precision, least in LEAST_SAME.items() if precision in met)
     if bounds:
@@ -196,6 +196,20 @@ def _with_range(one: EngineTiming, size: int) -> str:
     """Return the median ms of a batch, and the range over the rounds where there were several."""
     rounds = one.rounds.get(size, ())
     return f"{one.ms[size]:.1f}" + (f" ({min(rounds):.1f}–{max(rounds):.1f})" if len(rounds) > 1 else "")
+
+
+def _a_second(size: int, ms: float) -> str:
+    """Write the images answered in a second, with a decimal where they are few."""
+    many = 1000 * size / ms
+    return f"{many:.{0 if many >= 10 else 1}f}"
+
+
+def _left(one: EngineTiming, found: EngineChoice) -> str:
+    """Say of a way that fell far behind after how many rounds it was timed no further."""
+    from residuum.records.engines import most_rounds
+
+    rounds = max(map(len, one.rounds.values()), default=0)
+    return f"; far behind, timed in {rounds} rounds" if 0 < rounds < most_rounds(found.timings) else ""
 
 
 def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:

@@ -40,7 +40,8 @@ class ServeSettings(ByEngine):
     queue: Annotated[int, Range(1, 100_000)] = 64
     """Requests that are answered or wait at one time; more are refused (429)."""
     longest_wait: Annotated[float, Range(0.01, 600.0)] = 2.0
-    """Seconds to an answer, from when a request was read: where it is expected to take longer, it is refused (429)."""
+    """Seconds to an answer, from when a request was read, a crowd beside it or not: where those ahead and its own are
+    expected to take more than half of that, it is refused (429)."""
     megabytes: Annotated[float, Range(0.001, 1000.0)] = 10.0
     """Largest request, in millions of bytes (413)."""
     megapixels: Annotated[float, Range(0.001, 100.0)] = 25.0

@@ -13,6 +13,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
+from residuum.as_found import all_as_found
 from residuum.errors import Stopped, UserError, in_python, nearest
 from residuum.plain_data import by_place, command_line, quoted
 from residuum.version import installing
@@ -38,8 +39,10 @@ class Verb(Generic[P, S, R]):
 
     @property
     def python(self) -> Callable[P, R]:
-        """The same as a function that takes the settings by name and returns what came of it."""
+        """The same as a function that takes the settings by name, returns what came of it, and leaves the program it
+        is called in its generators, warnings and threads."""
 
+        @all_as_found()
         def call(*given: P.args, **named: P.kwargs) -> R:
             return self.run(self.settings(*given, **named))
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -287,7 +287,7 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str], *, s
         those = "".join(f"\n  {one['name']}: {one['reason']}" for one in broken)
         yield f"{_pictures(len(broken))} of {name} cannot be read:{those}"
     if split["empty_classes"]:
-        yield f"{name} holds no picture of {listed(split['empty_classes'])}: {_of_no_picture(name)}"
+        yield said_of_no_picture(name, split["empty_classes"])
     if unknown := [label for label in split["per_class"] if label not in classes]:
         yield f"{name} has labels that no class has: {listed(unknown)}"
     if several and (alone := [label for label, count in split["per_class"].items() if count == 1]):
@@ -302,14 +302,15 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str], *, s
         yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel:{those}"
 
 
-def _of_no_picture(split: str) -> str:
-    """Say what follows where a split lacks a class, and what helps."""
+def said_of_no_picture(split: str, classes: Sequence[str]) -> str:
+    """Say which classes a split lacks, what follows, and what helps."""
+    lacks = f"{split} holds no picture of {listed(classes)}"
     if split == "train":
-        return "nothing can be learnt of that; put pictures there"
+        return f"{lacks}: nothing can be learnt of that; put pictures there"
     mend = "move some there, one in five say"
     if split == "validation":
         mend += ", or take the whole split back into train: none is needed"
-    return f"how a net names that stays unknown; {mend}"
+    return f"{lacks}: how a net names that stays unknown; {mend}"
 
 
 def _pictures(count: int) -> str:

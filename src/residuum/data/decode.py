@@ -260,13 +260,18 @@ def _part_of_jpeg(
 
 def broken(name: str, cause: str) -> BrokenPicture:
     """Return what is raised of a picture that cannot be read, by its cause."""
-    return BrokenPicture(f"cannot read the picture {name}", cause, "replace or remove it")
+    return BrokenPicture(f"cannot read {_picture(name)}", cause, "replace or remove it")
 
 
 def _too_large(name: str, most: int = MAX_PIXELS) -> BrokenPicture:
-    why = f"its header announces more than {most / 1e6:g} million pixels, the most that is decoded"
+    why = f"its header announces more than {min(most, MAX_PIXELS) / 1e6:g} million pixels, the most that is decoded"
     kind = MorePixelsThanAllowed if most < MAX_PIXELS else TooManyPixels
-    return kind(f"cannot read the picture {name}", why, "make it smaller")
+    return kind(f"cannot read {_picture(name)}", why, "make it smaller")
+
+
+def _picture(name: str) -> str:
+    """Return what a picture is called in a sentence; one without a file is "picture 1" already."""
+    return name if name.startswith("picture ") else f"the picture {name}"
 
 
 # --- orientation -------------------------------------------------------------------------------

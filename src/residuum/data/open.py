@@ -1,5 +1,6 @@
 """From what a user calls a data set to the data set."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def _open_tables(path: Path, columns: ColumnNames, *, judging: bool) -> ImageDat
 def _by_text_table(root: Path, tables: list[Path], columns: ColumnNames, *, judging: bool) -> ImageData | None:
     """Open pictures by the tables of texts in their folder; None where folders tell the classes.
 
-    Where columns are told, a table is meant.
+    Where columns are told, a table is meant; and where neither it nor the folders do, it is what is to be mended.
     """
     names = listed([table.relative_to(root).as_posix() for table in tables], 3)
     if columns == USUAL_COLUMNS and (count := class_folders(root)) > 1:
@@ -148,8 +149,12 @@ def _by_text_table(root: Path, tables: list[Path], columns: ColumnNames, *, judg
         return replace(data, source=place_of(tables[0])) if is_alone else data
     except UserError as error:
         if columns == USUAL_COLUMNS and judging and count:
-            say(f"note: {names} beside the pictures does not tell what they show ({error.what}): folders are classes")
-            return None
+            with suppress(UserError):
+                data = replace(open_folder(root, judging=judging), passed_over=tuple(other := passed_over(root)))
+                why = f"does not tell what they show ({error.what})"
+                say(f"note: {names} beside the pictures {why}: folders are classes")
+                say_passed_over(other)
+                return data
         raise
 
 

@@ -186,8 +186,9 @@ def _picture_column(path: Path, schema: Any, told: str | None) -> Any:
     usual: Sequence[str] = USUAL_IN_TEXTS if is_text_table(path) else USUAL_PATHS
     if not holding:
         holding = [column for column in schema if any(_places(column)) and column.name.casefold() in usual]
-    if not holding and is_text_table(path):
-        holding = [column for column in schema if _names_pictures(path, column.name)]
+    if is_text_table(path) and not any(_names_pictures(path, column.name) for column in holding):
+        called = [column for column in schema if _names_pictures(path, column.name)]
+        holding = called if not holding or len(called) == 1 else holding  # an id gives way to the only path
     if not holding and (of_other_kind := [column for column in schema if column.name in USUAL_PICTURES]):
         raise _wrong_kind(path, of_other_kind[0], "pictures: a file's bytes, or its path")
     usual = USUAL_PICTURES if any(_holds_bytes(column.type) for column in holding) else usual

@@ -48,7 +48,8 @@ WAYS: tuple[Way, ...] = (
 )
 """The run's own first: the others are held against it."""
 HOPELESS = 8
-"""A way that takes so many times as long as the fastest in float32 before it is neither asked nor timed further."""
+"""A way that takes so many times as long as the fastest in float32 before it, for each batch, is neither asked nor
+timed further."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _no_use(one: Tried, before: list[Tried], real: RealPictures | None) -> str |
     exact = [other.ms for other in before if other.engine.precision == "float32"]
     if real is None and one.engine.precision != "float32":
         return "no pictures say whether its answers agree"
-    if exact and _mean(one.ms) > HOPELESS * min(map(_mean, exact)):
+    if exact and all(ms > HOPELESS * min(other[batch] for other in exact) for batch, ms in one.ms.items()):
         return f"not asked: it takes more than {HOPELESS} times as long as another"
     return None
 

@@ -25,6 +25,10 @@ TURN = 0.2
 """Seconds that a batch is answered for again and again in a turn, and once at the least."""
 BEHIND = 2
 """A way whose fastest round takes so many times as long as the slowest of the leader's is out of the race."""
+LEAST_ROUNDS = 3
+"""Rounds before any is: one may be slow by chance."""
+ASKED_ALONE = 3
+"""Times that a single view is answered for before a way is given up unraced."""
 
 
 def turn(engine: Engine, views: NDArray[np.uint8]) -> float:
@@ -33,12 +37,14 @@ def turn(engine: Engine, views: NDArray[np.uint8]) -> float:
 
 
 def warmed_up(engine: Engine, views: NDArray[np.uint8]) -> dict[int, float]:
-    """Return the ms of the second time each batch is answered for; at the first an engine may compile."""
+    """Return the ms in which each batch is answered for, a single view in the fastest of three tries; first of all once
+    untimed, when an engine may compile.
+    """
     found = {}
     for batch in BATCHES:
         some = batch_of(views, batch)
         _once(engine, some)
-        found[batch] = _once(engine, some)
+        found[batch] = min(_once(engine, some) for _ in range(ASKED_ALONE if batch == 1 else 1))
     return found
 
 
@@ -48,7 +54,7 @@ def batch_of(views: NDArray[np.uint8], batch: int) -> NDArray[np.uint8]:
 
 
 def race(engines: dict[Way, Engine], views: NDArray[np.uint8], may_lead: set[Way]) -> dict[Way, Turns]:
-    """Time every engine in every round, but for those that are far behind the fastest of `may_lead`."""
+    """Time every engine in three rounds, and in the rest those that are not far behind the fastest of `may_lead`."""
     progress = show_progress(f"timing {len(engines)} ways to compute, in {ROUNDS} rounds")
     batches = {batch: batch_of(views, batch) for batch in BATCHES}
     turns: dict[Way, Turns] = {way: {batch: [] for batch in BATCHES} for way in engines}
@@ -58,7 +64,8 @@ def race(engines: dict[Way, Engine], views: NDArray[np.uint8], may_lead: set[Way
             progress(number * len(engines) + place, ROUNDS * len(engines))
             for batch, some in batches.items():
                 turns[way][batch].append(turn(engines[way], some))
-        running = _not_behind(running, {way: per_round(turns[way]) for way in running}, may_lead)
+        if number + 1 >= LEAST_ROUNDS:
+            running = _not_behind(running, {way: per_round(turns[way]) for way in running}, may_lead)
     progress(ROUNDS * len(engines), ROUNDS * len(engines))
     return turns
 

@@ -78,9 +78,10 @@ export const answer = latest(
 /** The map, or why this server gives none; the next picture asks again. */
 const mapped = async () => {
   try {
-    return (await ask("/v1/explain", { ...model(), of: state.of, ...asView() }, viewed())).found;
+    const asked = { ...model(), of: state.of, ...asView() };
+    return (await ask("/v1/explain", asked, viewed(), undefined, [429])).found;
   } catch (error) {
-    if (error.status !== 422) throw error;
+    if (error.status !== 422 && error.status !== 503) throw error;
     return { refused: error.message };
   }
 };

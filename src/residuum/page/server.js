@@ -28,8 +28,8 @@ export class Refused extends Error {
 
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
-/** Ask; a busy server is asked again when it says. Answers {json, milliseconds on the way and back}. */
-export const ask = async (path, values = {}, picture = null, tell = () => {}) => {
+/** Ask; a server that is busy, by these statuses, is asked again when it says. Answers {json, milliseconds on the way and back}. */
+export const ask = async (path, values = {}, picture = null, tell = () => {}, busy = [429, 503]) => {
   const query = new URLSearchParams(
     Object.entries(values).filter(([, value]) => value !== "" && value !== null),
   );
@@ -44,7 +44,7 @@ export const ask = async (path, values = {}, picture = null, tell = () => {}) =>
     } catch {
       throw new Refused(t("offline"));
     }
-    if ((reply.status === 429 || reply.status === 503) && tries < 5) {
+    if (busy.includes(reply.status) && tries < 5) {
       const seconds = Math.min(10, Number(reply.headers.get("Retry-After")) || 1);
       tell(t("busy", { seconds }));
       await pause(seconds);

@@ -100,7 +100,7 @@ class EngineTiming(Record, frozen=True, kw_only=True):
     refused: str | None
     """Why it is not chosen, however fast; None: it may be, where its precision is allowed."""
     rounds: dict[Count, tuple[Milliseconds, ...]] = {}  # noqa: RUF012 - a record copies it
-    """The least time of a batch in each round, all engines in turn; fewer where it soon fell behind, none where it was
+    """The least time of a batch in each round, all engines in turn; fewer where it fell far behind, none where it was
     refused."""
 
     @property

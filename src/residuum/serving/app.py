@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,6 +36,8 @@ from residuum.serving.service import Service
 from residuum.settings import PredictSettings
 
 T = TypeVar("T")
+AGAIN = 10
+"""Seconds after which it is worth asking again at the latest: a machine may be idle by then."""
 
 
 def app(service: Service) -> Starlette:
@@ -197,10 +200,10 @@ async def _explain(request: Request) -> Response:
     if method not in HEAT_MAPS:
         raise Refusal(422, f"there is no map {method!r}", "", f"choose from: {', '.join(HEAT_MAPS)}")
     work, longest = _net_of(served, served.heat.get(method)), _service(request).settings.longest_wait
+    if served.expected(method) > longest >= served.least[method]:
+        await _time_anew(request, served)  # or who asks for maps alone would be refused for good
     if (seconds := served.expected(method)) > longest:  # every other request would wait for it
-        why = f"it takes about {seconds:.1f} s with {served.name} now, and an answer may take {longest:g} s"
-        mend = "ask again when the machine is less busy, serve with a larger --longest-wait, or use residuum explain"
-        raise Refusal(422, f"{method} takes too long here", why, mend)
+        raise _too_long(served, method, seconds, longest)
     taken = await _take(request, served, work, lambda view: (view, of, top))
     found: ExplainedPicture = taken.result
     heat = found.heat[0] if found.heat else None
@@ -217,6 +220,23 @@ async def _explain(request: Request) -> Response:
             milliseconds=taken.milliseconds,
         )
     )
+
+
+async def _time_anew(request: Request, served: Served) -> None:
+    """Have an answer computed, whose time tells how busy the machine is now (Refusal 429 if there is no place)."""
+    desk = _service(request).desk
+    with desk.place(served.predict) as place:
+        await desk.answer(place, served.blank)
+
+
+def _too_long(served: Served, method: str, seconds: float, longest: float) -> Refusal:
+    """Return why a map is not drawn: not now (503), or never, where even an idle machine is too slow (422)."""
+    why = f"it takes about {seconds:.1f} s with {served.name} now, and an answer may take {longest:g} s"
+    mend = "serve with a larger --longest-wait, or use residuum explain"
+    if served.least[method] > longest:
+        return Refusal(422, f"{method} takes too long here", why, mend)
+    mend = f"ask again when the machine is less busy, {mend}"
+    return Refusal(503, f"{method} takes too long now", why, mend, retry_after=min(math.ceil(seconds), AGAIN))
 
 
 async def _blocks(request: Request) -> Response:

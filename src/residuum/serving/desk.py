@@ -6,6 +6,7 @@ waits is answered in the order of arrival, except that a picture joins the batch
 
 import asyncio
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +20,15 @@ from residuum.serving.turns import Turns
 
 RECENT = 0.2
 """Weight of the newest measurement in what is expected."""
+LATELY = 3
+"""Batches of which the middle one tells how long things take: a single slow one is chance, and would refuse many."""
 HEADROOM = 0.5
 """The share of the longest wait that is promised: beside a crowd that is refused, all takes longer than before."""
 MOST_DRAG = 10.0
+
+
+def _recent() -> deque[float]:
+    return deque(maxlen=LATELY)
 
 
 @dataclass(eq=False)
@@ -34,10 +41,12 @@ class Work:
     """What a picture is expected to take, as lately measured."""
     cores: int = 0
     """How many it computes on."""
+    _lately: deque[float] = field(default_factory=_recent)
 
     def measured(self, seconds: float, pictures: int) -> None:
         """Take account of a batch."""
-        each = seconds / pictures
+        self._lately.append(seconds / pictures)
+        each = statistics.median_low(self._lately)
         self.seconds += (RECENT if self.seconds else 1.0) * (each - self.seconds)
 
 
@@ -50,26 +59,34 @@ class Answered(NamedTuple):
 
 
 @dataclass(eq=False)
-class Job:
-    """A picture that waits."""
-
-    work: Work
-    payload: Any
-    answered: asyncio.Future[Answered]
-    since: float = field(default_factory=time.monotonic)
-
-
-@dataclass(eq=False)
 class Place:
     """A request's right to an answer, from before its picture is decoded until it has left."""
 
     work: Work
     seconds: float
+    expected: float
+    """How many seconds to its answer, but for what drags."""
+    since: float = field(default_factory=time.monotonic)
     waits: bool = False
 
 
+@dataclass(eq=False)
+class Job:
+    """A picture that waits."""
+
+    place: Place
+    payload: Any
+    answered: asyncio.Future[Answered]
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def work(self) -> Work:
+        """Return what is to be done with it."""
+        return self.place.work
+
+
 class Desk:
-    """Gives places until there are `places` of them or they are expected to take `longest_wait` seconds.
+    """Gives places until there are `places` of them or they are expected to take half of `longest_wait` seconds.
 
     `gather`: for how many seconds a picture waits at most for others that are being decoded, to go together; not
     counted while all of the `cores` decode, when the net could not compute either.
@@ -84,6 +101,7 @@ class Desk:
         """Seconds of the processor that it takes, as lately measured, to make a picture ready for any work."""
         self.drag = 1.0
         """How many times as long as expected those who waited had to wait, lately."""
+        self._dragged = _recent()
         self.seen: Callable[[float, int], None] = lambda seconds, pictures: None
         """Told of each batch: its seconds, and how many pictures were in it."""
         self._arrived = asyncio.Event()
@@ -106,8 +124,8 @@ class Desk:
         raise Refusal(
             429,
             "too many requests are waiting",
-            f"{len(self.taken)} are ahead, which takes about {ahead:.1f} s; the limits are {self.places} requests and "
-            f"{self.longest_wait:g} s",
+            f"{len(self.taken)} are ahead, and an answer would take about {ahead + more:.1f} s; the limits are "
+            f"{self.places} requests and {HEADROOM * self.longest_wait:g} s, half of --longest-wait",
             "try again after as many seconds as Retry-After says",
             retry_after=max(1, math.ceil(ahead)),
         )
@@ -116,26 +134,27 @@ class Desk:
     def place(self, work: Work) -> Iterator[Place]:
         """Hold a place (Refusal 429 if there is none)."""
         self.look(work)
-        place, began = Place(work, work.seconds + self.preparing), time.monotonic()
+        own = work.seconds + self.preparing
+        later = work.seconds * (work.most - 1)  # of those that come to its batch
+        place = Place(work, own, sum(one.seconds for one in self.taken) + own + later)
         self.taken.add(place)
-        expected = self.expected + self.drag * work.seconds * (work.most - 1)  # of those that come to its batch later
         try:
             yield place
-            self._waited(time.monotonic() - began, expected)
         finally:
             self.taken.discard(place)
             self._arrived.set()  # a batch may be waiting for a picture that will not come
 
-    def _waited(self, seconds: float, expected: float) -> None:
-        """Take account of how long an answer took; a short wait tells only that nothing drags."""
-        long = seconds > self.longest_wait / 4
-        ratio = self.drag * seconds / max(expected, 1e-6) if long else 1.0
-        self.drag += RECENT / 2 * (min(max(ratio, 1.0), MOST_DRAG) - self.drag)
+    def _waited(self, place: Place) -> None:
+        """Take account of how long the first of a batch waited; a short wait tells only that nothing drags."""
+        seconds = time.monotonic() - place.since
+        ratio = seconds / max(place.expected, 1e-6) if seconds > self.longest_wait / 4 else 1.0
+        self._dragged.append(min(max(ratio, 1.0), MOST_DRAG))
+        self.drag += (statistics.median_low(self._dragged) - self.drag) / 2
 
     async def answer(self, place: Place, payload: Any) -> Answered:
         """Wait for the answer to a picture that holds a place; raises what its computing raised."""
         place.waits = True
-        job = Job(place.work, payload, asyncio.get_running_loop().create_future())
+        job = Job(place, payload, asyncio.get_running_loop().create_future())
         self.waiting.append(job)
         self._arrived.set()
         try:
@@ -196,6 +215,7 @@ class Desk:
             return
         seconds = time.perf_counter() - began
         work.measured(seconds, len(batch))
+        self._waited(batch[0].place)
         self.seen(seconds, len(batch))
         for job, result in zip(batch, results, strict=True):
             if not job.answered.done():

@@ -33,8 +33,10 @@ _REFUSALS = {
     "421": "asked under a foreign name",
     "422": "the picture cannot be read, or what is asked cannot be",
     "429": "too many requests are waiting; Retry-After says when to try again",
+    "503": "the map would take too long now, while the machine is busy; Retry-After says when to try again",
 }
-_OF_PICTURES = tuple(_REFUSALS)
+_OF_PICTURES = tuple(status for status in _REFUSALS if status != "503")
+_OF_MAPS = tuple(_REFUSALS)
 _OF_ALL = ("401", "421")
 
 
@@ -78,7 +80,7 @@ def _of_pictures() -> dict[str, dict[str, Any]]:
         "/v1/predict": _picture_route(
             "What a picture shows", replies.Predicted, [*all_take, _call_from(), _at_least()]
         ),
-        "/v1/explain": _picture_route("Where the evidence lies", replies.Heated, [*all_take, *_heat()]),
+        "/v1/explain": _picture_route("Where the evidence lies", replies.Heated, [*all_take, *_heat()], _OF_MAPS),
         "/v1/blocks": _picture_route("With blocks off", replies.Switched, [*all_take, *_blocks()]),
     }
 
@@ -90,10 +92,13 @@ def _route(summary: str, content: dict[str, Any], refusals: tuple[str, ...]) -> 
     return {"summary": summary, "responses": responses}
 
 
-def _picture_route(summary: str, reply: type, parameters: list[dict[str, Any]]) -> dict[str, Any]:
-    route = _route(summary, _json(reply), _OF_PICTURES)
+def _picture_route(
+    summary: str, reply: type, parameters: list[dict[str, Any]], refusals: tuple[str, ...] = _OF_PICTURES
+) -> dict[str, Any]:
+    route = _route(summary, _json(reply), refusals)
     seconds = {"description": "In how many seconds to try again", "schema": {"type": "integer"}}
-    route["responses"]["429"]["headers"] = {"Retry-After": seconds}
+    for status in {"429", "503"} & set(refusals):
+        route["responses"][status]["headers"] = {"Retry-After": seconds}
     return {**route, "parameters": parameters, "requestBody": _PICTURE}
 
 

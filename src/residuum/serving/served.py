@@ -62,6 +62,8 @@ class Served:
     heat: dict[str, Work] = field(default_factory=dict)
     answers: dict[str, float] = field(default_factory=dict)
     """How many answers' time of the processor each map took when the model was opened."""
+    least: dict[str, float] = field(default_factory=dict)
+    """The seconds that each map takes at the least, on all cores of a machine that does nothing else."""
     switch: Work | None = None
     net: Net = field(default_factory=Net)
     examples: tuple[Picture, ...] = ()
@@ -70,6 +72,12 @@ class Served:
     def classes(self) -> tuple[str, ...]:
         """Return the class names, by class number."""
         return self.predictor.classes
+
+    @property
+    def blank(self) -> tuple[NDArray[np.uint8], int, float]:
+        """Return what `predict` can be timed with."""
+        side = self.predictor.model.view.image_size
+        return np.zeros((side, side, 3), np.uint8), 1, CALLED
 
     def expected(self, kind: str) -> float:
         """Return how many seconds a map is expected to take: by its own last times, or by what answers take now.
@@ -118,13 +126,12 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
         device=settings.device,
         threads=settings.threads,
     )
-    side = predictor.model.view.image_size
-    blank = np.zeros((side, side, 3), np.uint8)
     computes_on = 0 if predictor.leaves_the_processor else min(predictor.threads or machine.cores(), machine.cores())
     predict = Work(partial(_predicted, predictor), settings.batch, cores=computes_on)
-    answering = _time(predict, (blank, 1, CALLED))
     pixels = round(settings.megapixels * 1e6)
     served = Served(name or _called(place, predictor), place, predictor, predictor.digest, pixels, predict)
+    answering = _time(predict, served.blank)
+    blank = served.blank[0]
     try:
         spec = predictor.spec
     except UserError:  # what an engine makes of a net, without the net
@@ -139,9 +146,14 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     heat["RISE"].seconds = passes * switch.seconds
     taken = {"Grad-CAM": mapping, "RISE": passes * switching}
     answers = {kind: seconds / max(answering, 1e-9) for kind, seconds in taken.items()}
-    examples = examples_of(predictor, settings.examples)
     return replace(
-        served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, answers=answers, switch=switch
+        served,
+        net=convert(net_as_json(spec), Net),
+        examples=examples_of(predictor, settings.examples),
+        heat=heat,
+        answers=answers,
+        least={kind: seconds / machine.cores() for kind, seconds in taken.items()},
+        switch=switch,
     )
 
 

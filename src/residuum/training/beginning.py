@@ -22,6 +22,7 @@ from residuum.training.way import (
     chosen_start,
     is_few_photographs,
     refuse_lone_pictures,
+    say_if_classes_are_absent,
     say_if_names_are_near,
     say_if_nothing_is_kept_aside,
 )
@@ -59,6 +60,7 @@ def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
     data = _pictures(settings, looking)
     if looking:
         say_if_names_are_near(data)
+        say_if_classes_are_absent(data)
     begun = Beginning(settings, data, start, recipe, is_unasked=not _asked_of_net(settings))
     is_chosen = begun.is_unasked and not settings.from_nothing and is_few_photographs(data)
     if is_chosen:

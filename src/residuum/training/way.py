@@ -11,6 +11,7 @@ from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import natural_size
+from residuum.data.check import said_of_no_picture
 from residuum.data.contract import ImageData
 from residuum.data.labels import counts
 from residuum.data.misspelt import nearly_named, said_of_names
@@ -71,6 +72,14 @@ def refuse_lone_pictures(data: ImageData) -> None:
             "what was learnt of a class is judged on pictures that were not learnt from, so it needs two at least",
             "add pictures, or take the class out",
         )
+
+
+def say_if_classes_are_absent(data: ImageData) -> None:
+    """Say which classes a split lacks, as `residuum data check` does."""
+    for name, split in data.splits().items():
+        pictures = counts(split.labels, len(data.classes)) if len(split) else ()
+        if absent := [each for each, count in zip(data.classes, pictures, strict=False) if not count]:
+            say(f"note: {said_of_no_picture(name, absent)}")
 
 
 def say_if_names_are_near(data: ImageData) -> None:
