@@ -276,7 +276,7 @@ def test_a_net_with_a_class_too_many_is_judged_by_the_labels_of_the_other(
 def test_the_words_of_a_verdict_are_those_of_the_figures() -> None:
     runs_ = [SimpleNamespace(letter=letter) for letter in "AB"]
 
-    def said(*rows: tuple[float | None, float | None]) -> str:
+    def said(*rows: tuple[float | None, ...]) -> str:
         found = [
             [None if at is None else Measure(value=at, low=at - 0.05, high=min(at + 0.05, 1)) for at in row]
             for row in rows
@@ -290,6 +290,10 @@ def test_the_words_of_a_verdict_are_those_of_the_figures() -> None:
     assert said((0.7, 0.6), (0.7, 0.5)).startswith("A is ahead by the labels of B; ")
     assert said((0.7, 0.6), (0.6, 0.9)).startswith("Which is ahead depends on the labels")
     assert said((0.7, None), (None, 0.9)).startswith("Figures by different labels do not tell")
+    runs_.append(SimpleNamespace(letter="C"))
+    level = said((0.7, 0.7, 0.7), (0.8, 0.9, 0.9), (0.8, 0.9, 0.9))
+    assert level == "B, C are level, and ahead of A, by the labels of A, B, C."
+    assert said((0.7, 0.9, 0.9), (0.8, 0.9, 0.9), (0.8, 0.7, 0.7)) == "None is ahead by the labels of A, B, C."
 
 
 def re_ahead(page: str) -> bool:

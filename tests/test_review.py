@@ -477,7 +477,7 @@ def test_a_picture_unlike_those_trained_on_is_unsure_with_its_reason(
 
 
 def test_a_trimmed_net_is_unsure_by_its_own_features_of_the_training_pictures(
-    run: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
     monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
@@ -502,8 +502,10 @@ def test_a_trimmed_net_is_unsure_by_its_own_features_of_the_training_pictures(
     assert (apart > smaller.about.likeness.threshold + 1e-3).mean() <= smaller.about.likeness.known <= 0.1
     assert np.allclose(np.sort(smaller.kept @ smaller.kept.T, axis=None), np.sort(x @ x.T, axis=None), atol=2e-3)
     others = coloured_noise(tmp_path / "others", COLOURS, 8, SIDE)
+    capsys.readouterr()
     elsewhere = load(trim(TrimSettings(str(changed), str(others), out=str(tmp_path / "elsewhere"), **how)))
     assert (elsewhere.about.likeness, elsewhere.kept) == (UNSET, None)
+    assert 'the smaller net never says "unsure"' in capsys.readouterr().err
 
 
 def test_a_model_file_answers_with_its_temperature_and_repeats(run: runs.RunRecord, tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ def known_to(net: ResNet, opened: NetWithData, seed: int) -> tuple[Likeness, Dir
 
     None where the whole net did not know it either, or these are not the pictures that it was trained with.
     """
-    if opened.classifier.kept is None or not opened.same:
+    if opened.classifier.kept is None:
+        return None
+    if not opened.same:
+        say('the smaller net never says "unsure": these are not the pictures that the whole net was trained with')
         return None
     rows = kept_rows(opened.data.train.labels, seed)
     if len(rows) < 2:

@@ -188,10 +188,25 @@ def _verdict_by(labels: Sequence[OneRun], rows: Rows, full: Sequence[int], *, by
     """Say which run is ahead by the labels at these places; those by which none is, are left out."""
     decided = [place for place in full if not _is_level(rows, place)]
     if not decided:
-        return f"None is ahead by the labels of {', '.join(labels[place].letter for place in full)}."
+        return _level(rows, full, ", ".join(labels[place].letter for place in full))
     their = [labels[place] for place in decided]
     alone = len(decided) < len(labels)
     return _verdict(their, _of_places(rows, decided), alone=alone, by_intervals=by_intervals)
+
+
+def _level(rows: Rows, places: Sequence[int], whose: str) -> str:
+    """Say that none is ahead, or which are level and ahead of the others, the same ones by all those labels."""
+    each = [_leading(rows, place) for place in places]
+    behind = [run.letter for run, _ in rows if run.letter not in each[0]]
+    if not behind or any(one != each[0] for one in each):
+        return f"None is ahead by the labels of {whose}."
+    return f"{', '.join(each[0])} are level, and ahead of {', '.join(behind)}, by the labels of {whose}."
+
+
+def _leading(rows: Rows, place: int) -> list[str]:
+    """Return the runs whose figure is the greatest, as they are shown."""
+    shown = {run.letter: round(_value(found[place]), 3) for run, found in rows}
+    return [letter for letter, value in shown.items() if value == max(shown.values())]
 
 
 def _is_level(rows: Rows, place: int) -> bool:
