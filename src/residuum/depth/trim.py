@@ -126,8 +126,9 @@ def _trimmed(work: Work, record: Trim) -> None:
         keep(chosen=chosen)
     if work.settings.repair:
         repaired = repair(work.settings, work.opened, work.out, _original_test_accuracy(work))
-        keep(repaired=structs.replace(repaired, kept=record.is_better(repaired)))
-        model = work.out / (f"{REPAIR}/{runs.MODEL}" if record.is_better(repaired) else UNREPAIRED)
+        repaired = structs.replace(repaired, kept=record.is_better(repaired))
+        keep(repaired=repaired)
+        model = work.out / (f"{REPAIR}/{runs.MODEL}" if repaired.kept else UNREPAIRED)
         write_whole(work.out / runs.MODEL, model.read_bytes())
 
 

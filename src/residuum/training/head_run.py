@@ -1,6 +1,8 @@
 """The part of a run that fits the last layer alone: features, regression, the judgement on every picture."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,7 +88,7 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
     """
     net = make_net(resolved)
     resolved.compute.place(net)
-    try:
+    with going_on_with(run):
         views: Views = resolved.recipe.views if resolved.recipe.views in SIZES else "single"
         fitted = _fitted(net, resolved, loaders, views, asked_to_stop)
         _tell(run, fitted.found.head, loaders["train"].split.labels)
@@ -94,10 +96,17 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
         if resolved.recipe.views == "mirrored" and loaders["train"].preprocessing.mean.ndim == 1:
             averaged = _fitted(net, resolved, loaders, "mirrored", asked_to_stop)
             fitted = _likelier(run, resolved, loaders, fitted, averaged)
-    except Stopped as stop:
-        raise Stopped(f"{stop}\nto go on: residuum train --resume {quoted(run)}", stop.exit_code) from None
     set_last_layer(net, fitted.found.head.weight, fitted.found.head.bias)
     return fitted
+
+
+@contextmanager
+def going_on_with(run: Path) -> Iterator[None]:
+    """Say how to go on where it is stopped."""
+    try:
+        yield
+    except Stopped as stop:
+        raise Stopped(f"{stop}\nto go on: residuum train --resume {quoted(run)}", stop.exit_code) from None
 
 
 def _fitted(net: ResNet, resolved: Resolved, loaders: Loaders, views: Views, asked_to_stop: AskedToStop) -> Fitted:

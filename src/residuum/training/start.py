@@ -12,12 +12,13 @@ from residuum import machine, runs
 from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.batches import Loader, Served, open_loader, pixels_if_small
+from residuum.data.cache import count_seen
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError, listed
-from residuum.evaluation.known import BEFORE, NONE, are_among, digests_of, learnt_by, read_known
+from residuum.evaluation.known import BEFORE, NONE, are_among, count_known, digests_of, read_known
 from residuum.files import short_digest
 from residuum.loading import Classifier
 from residuum.models.plan import Forward
@@ -97,8 +98,8 @@ def seen_of(run: Path, loaders: Loaders) -> int:
     name, known = final_split(loaders), read_known(run)
     if name is None:
         return 0
-    learnt = learnt_by(known) if known else digests_of(loaders["train"].split.pictures)  # a run of 0.1.0 gone on with
-    return int(are_among(digests_of(loaders[name].split.pictures), learnt).sum())
+    asked = loaders[name].split.pictures  # a run of 0.1.0 that is gone on with knows none
+    return count_known(asked, known) if known else count_seen(asked, loaders["train"].split.pictures)
 
 
 def learnt_before_of(run: Path, split: Split) -> int:

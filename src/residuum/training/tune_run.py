@@ -6,8 +6,6 @@ answers to pictures that neither has seen. Letters: N training pictures, K class
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +20,7 @@ from residuum.console import show_progress, warn
 from residuum.data.batches import Served
 from residuum.data.labels import Labels, answered, is_right, is_several
 from residuum.data.preprocess import weighted
-from residuum.errors import Stopped, UserError
+from residuum.errors import UserError
 from residuum.evaluation.evaluate import probabilities, protocol
 from residuum.evaluation.metrics import mean_loss
 from residuum.evaluation.shares import Probabilities
@@ -30,7 +28,6 @@ from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
 from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet
-from residuum.plain_data import quoted
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
@@ -43,6 +40,7 @@ from residuum.training.head_run import (
     are_right,
     as_computed,
     fit_to_features,
+    going_on_with,
     judge_by_folds,
     judge_head,
     note,
@@ -82,14 +80,14 @@ def train_tuned(
     run = folder.folder()
     fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
     resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
-    with _going_on_with(run):
+    with going_on_with(run):
         work = _prepared(run, resolved, loaders, fitted, asked_to_stop)
         rows, answers = _out_of_fold(work, asked_to_stop)
     found = _calibrated(work, rows, answers)
     if _is_better(work, rows, found):
         work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
         take_steps(folder, resolved, work.job(), dict, asked_to_stop, track)
-        with _going_on_with(folder.folder()):
+        with going_on_with(folder.folder()):
             x = _features(work, asked_to_stop)
         set_last_layer(fitted.net, *_last_layer(work, x, np.arange(len(work.labels))))
         return resolved, fitted.net, _judged(replace(work, run=folder.folder()), loaders, rows, answers)
@@ -97,15 +95,6 @@ def train_tuned(
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
     resolved = replace(resolved, recipe=replace(only_head, views=fitted.views))
     return resolved, fitted.net, judge_head(folder.folder(), resolved, loaders, fitted)
-
-
-@contextmanager
-def _going_on_with(run: Path) -> Iterator[None]:
-    """Say how to go on where it is stopped."""
-    try:
-        yield
-    except Stopped as stop:
-        raise Stopped(f"{stop}\nto go on: residuum train --resume {quoted(run)}", stop.exit_code) from None
 
 
 @dataclass(frozen=True)
